@@ -1,0 +1,72 @@
+"""The process's connection to Redis, and the Lua scripts that run there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+LUA = Path(__file__).parent / "lua"
+TIMEOUT_SECONDS = 2
+
+
+@cache
+def _connect(url: str) -> Redis:
+    # One quick retry covers a connection that a restart of Redis left half dead; more would only
+    # pile up ticks behind a server that is away.
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), 1),
+    )
+
+
+def redis_client() -> Redis:
+    """The client of this process: thread-safe, pooled, answering bytes."""
+    return _connect(settings.REDIS_URL)
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    """A script's text, the shared functions before it, and the digest that names it in Redis."""
+    text = (LUA / "shared.lua").read_text() + (LUA / f"{name}.lua").read_text()
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def run_script(name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run ``oracle/lua/<name>.lua`` in one round trip; loads it when Redis does not know it yet."""
+    return run_scripts(name, [(keys, args)])[0]
+
+
+def run_scripts(name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    """Run one script for each ``(keys, args)``, all in one round trip; the answers in order.
+
+    A script must be safe to run again: after a NOSCRIPT the whole batch is sent once more.
+    """
+    text, digest = _source(name)
+    client = redis_client()
+
+    def send() -> list[Any]:
+        if len(calls) == 1:
+            keys, args = calls[0]
+            return [client.evalsha(digest, len(keys), *keys, *args)]
+        pipe = client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.evalsha(digest, len(keys), *keys, *args)
+        return pipe.execute()
+
+    try:
+        return send()
+    except NoScriptError:
+        client.script_load(text)
+        return send()

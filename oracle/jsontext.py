@@ -1,0 +1,45 @@
+"""JSON with exact decimals: numbers keep their stored digits and are never written as ``1e-07``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+
+def plain(number: Decimal) -> str:
+    """``number`` in plain notation with all its digits: ``0.00000123``."""
+    return format(number, "f")
+
+
+def encode(value: Any) -> bytes:
+    """``value`` as JSON; a Decimal becomes a JSON number in plain notation, a NaN is refused."""
+    return msgspec.json.encode(_exact(value))
+
+
+def decode(text: bytes | str) -> Any:
+    """JSON to Python, numbers with a fraction to Decimal. Raises ValueError."""
+    return _DECODER.decode(text)
+
+
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def _exact(value: Any) -> Any:
+    match value:
+        case Decimal():
+            if not value.is_finite():
+                raise ValueError(f"{value} has no JSON number")
+            return msgspec.Raw(plain(value).encode())
+        case str() | int() | None | UUID() | datetime():
+            return value
+        case float():
+            return _exact(Decimal(repr(value)))
+        case dict():
+            return {str(key): _exact(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_exact(item) for item in value]
+    return str(value)  # Django's lazy texts and error details
