@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,10 @@ def encode(value: Any) -> bytes:
 
 def decode(text: bytes | str) -> Any:
     """JSON to Python, numbers with a fraction to Decimal. Raises ValueError."""
-    return _DECODER.decode(text)
+    try:
+        return _DECODER.decode(text)
+    except InvalidOperation:
+        raise ValueError("a number beyond any decimal") from None
 
 
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)

@@ -1,0 +1,98 @@
+"""The Celery application: queues, and what beat sends when.
+
+fetch    one task per exchange and second, in threads: they wait for exchanges
+price    the index tick: it must never wait behind anything else
+market   flushes and upkeep: they wait for the database
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import Celery
+from celery.schedules import schedstate, schedule
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+EXCHANGES = ("binance", "bybit", "coinbase", "kraken", "kucoin", "okx", "upbit")
+
+
+class clock(schedule):
+    """Every ``every`` seconds of the wall clock, ``at`` seconds after: 60 and 5 are each :05.
+
+    Celery's intervals count from when beat started and drift with each send, so that now and then
+    a second is left out; these do not.
+    """
+
+    def __init__(self, every: int, at: float = 0, **options: Any) -> None:
+        super().__init__(run_every=timedelta(seconds=every), **options)
+        self.every, self.at = every, at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.__class__, (self.every, self.at)
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Whether a whole step of the clock was passed since, and the seconds to the next."""
+        now = self.now().timestamp()
+        step = (now - self.at) // self.every
+        following = (step + 1) * self.every + self.at - now
+        passed = step > (last_run_at.timestamp() - self.at) // self.every
+        return schedstate(is_due=passed, next=following)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, clock) and (self.every, self.at) == (other.every, other.at)
+
+    def __hash__(self) -> int:
+        return hash((self.every, self.at))
+
+
+app = Celery("oracle")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.update(
+    task_default_queue="market",
+    task_routes={
+        "ingestion.fetch_*": {"queue": "fetch"},
+        "prices.*": {"queue": "price"},
+        "market.*": {"queue": "market"},
+    },
+    task_ignore_result=True,
+    task_store_errors_even_if_ignored=False,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # Longer than any task may run, or Redis would hand it out a second time.
+    broker_transport_options={"visibility_timeout": 3_600, "socket_timeout": 5},
+    # A tick that is a second old is worth nothing: the next one is there.
+    beat_schedule={
+        **{
+            f"fetch {name}": {
+                "task": "ingestion.fetch_tickers",
+                "schedule": clock(1),
+                "args": (name,),
+                "options": {"expires": 1},
+            }
+            for name in EXCHANGES
+        },
+        "index": {
+            "task": "prices.update_index",
+            # The fetches of the second are sent at its start; most are back by its middle.
+            "schedule": clock(1, at=0.5),
+            "options": {"expires": 1},
+        },
+        "flush": {
+            "task": "market.flush_candles",
+            "schedule": clock(60, at=5),
+            "options": {"expires": 50},
+        },
+        "catalog": {
+            "task": "market.publish_catalog",
+            "schedule": clock(10),
+            "options": {"expires": 10},
+        },
+    },
+)

@@ -1,0 +1,212 @@
+"""Settings. Every variable of `.env.example` is read here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from config.embedded import database_url, redis_url
+from config.settings.environment import (
+    ROOT,
+    between,
+    broker_url,
+    check_redis,
+    database,
+    env,
+    one_of,
+    seal,
+)
+
+DEVELOPMENT_SECRET = "development-only-secret-key-never-in-production-0123456789"
+MIN_SECRET_LENGTH = 32
+
+# --- where and how ---------------------------------------------------------------------------
+ENVIRONMENT = env.str("ENVIRONMENT", "development", validate=one_of("development", "production"))
+ORACLE_HOME = Path(env.str("ORACLE_HOME", str(ROOT / ".local")) or ROOT / ".local").resolve()
+PORT = env.int("PORT", 8000, validate=between(1, 65535))
+SIMULATOR_URL = env.str("SIMULATOR_URL", "")
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", DEVELOPMENT_SECRET)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", [])
+HTTPS = env.bool("HTTPS", False)
+ADMIN_PASSWORD = env.str("ADMIN_PASSWORD", "")
+ADMIN_TOKEN = env.str("ADMIN_TOKEN", "")
+LOG_LEVEL = env.str(
+    "LOG_LEVEL", "info", validate=one_of("debug", "info", "warning", "error", "critical")
+)
+LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
+
+# --- what is priced and how fresh it must be ---------------------------------------------------
+SYMBOLS: list[str] = env.list("SYMBOLS", [])
+TICKER_MAX_AGE_MS = env.int("TICKER_MAX_AGE_MS", 10_000, validate=between(1_000, 600_000))
+MAX_DEVIATION_FACTOR = env.int("MAX_DEVIATION_FACTOR", 3, validate=between(2, 1_000))
+FLUSH_GRACE_MS = env.int("FLUSH_GRACE_MS", 3_000, validate=between(0, 60_000))
+TIMESCALEDB = env.str("TIMESCALEDB", "auto", validate=one_of("auto", "on", "off"))
+
+# --- shared state, breaker, leases, limits ------------------------------------------------------
+DATABASE_URL = env.str("DATABASE_URL", "")
+REDIS_URL = env.str("REDIS_URL", "")
+REDIS_PREFIX = env.str("REDIS_PREFIX", "oracle")
+BREAKER_FAILURES = env.int("BREAKER_FAILURES", 5, validate=between(1, 1_000))
+BREAKER_WINDOW_MS = env.int("BREAKER_WINDOW_MS", 30_000, validate=between(1_000, 3_600_000))
+BREAKER_OPEN_MS = env.int("BREAKER_OPEN_MS", 60_000, validate=between(1_000, 3_600_000))
+LEASE_TTL_MS = env.int("LEASE_TTL_MS", 30_000, validate=between(1_000, 600_000))
+LEASE_HEARTBEAT_MS = env.int("LEASE_HEARTBEAT_MS", 10_000, validate=between(100, 300_000))
+RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", 100, validate=between(1, 10_000_000))
+HTTP_CONNECT_TIMEOUT_MS = env.int("HTTP_CONNECT_TIMEOUT_MS", 1_000, validate=between(50, 60_000))
+HTTP_TOTAL_TIMEOUT_MS = env.int("HTTP_TOTAL_TIMEOUT_MS", 2_000, validate=between(100, 60_000))
+METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR", "")
+
+# Adapters' base URLs, when they are not the exchange's own: BINANCE_REST_URL and so on.
+EXCHANGE_REST_URLS = {
+    name: env.str(f"{name.upper()}_REST_URL", "")
+    for name in ("binance", "upbit", "kraken", "coinbase", "okx", "bybit", "kucoin")
+}
+
+seal()
+
+SIMULATED = bool(SIMULATOR_URL)
+if LEASE_HEARTBEAT_MS * 2 > LEASE_TTL_MS:
+    raise ImproperlyConfigured(
+        f"environment: LEASE_HEARTBEAT_MS ({LEASE_HEARTBEAT_MS}) must be at most half of "
+        f"LEASE_TTL_MS ({LEASE_TTL_MS}), or one late heartbeat loses the lease"
+    )
+if ENVIRONMENT == "production":
+    if SECRET_KEY == DEVELOPMENT_SECRET or len(SECRET_KEY) < MIN_SECRET_LENGTH:
+        raise ImproperlyConfigured(
+            f"environment: production needs a SECRET_KEY of its own, {MIN_SECRET_LENGTH} "
+            "characters or more"
+        )
+    if DEBUG:
+        raise ImproperlyConfigured("environment: production refuses DEBUG=true")
+    for name, value in (("ADMIN_PASSWORD", ADMIN_PASSWORD), ("ADMIN_TOKEN", ADMIN_TOKEN)):
+        if value and (value == "admin" or len(value) < 12):
+            raise ImproperlyConfigured(
+                f"environment: production refuses {name}={'admin' if value == 'admin' else '…'}: "
+                "12 characters or more"
+            )
+    if not DATABASE_URL or not REDIS_URL:
+        raise ImproperlyConfigured("environment: production needs DATABASE_URL and REDIS_URL")
+
+# --- Django --------------------------------------------------------------------------------------
+BASE_DIR = ROOT
+DATABASES = {"default": database(DATABASE_URL or database_url(ORACLE_HOME))}
+REDIS_URL = check_redis(REDIS_URL or redis_url(ORACLE_HOME))
+
+METRICS_FOLDER = METRICS_FOLDER or str(ORACLE_HOME / "metrics")
+# prometheus_client reads it from the environment, and only when it is first imported.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_FOLDER
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "drf_spectacular",
+    "django_prometheus",
+    "config",
+    "market",
+    "ingestion",
+    "prices",
+    "backtests",
+]
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "config.middleware.headers",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.pages.simulated",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = ROOT / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# Served from the packages themselves, so that nothing has to be collected first.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = False
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": [
+        "config.rest.ExactJSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "config.rest.BearerAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_THROTTLE_CLASSES": ["config.rest.AddressThrottle"],
+    "EXCEPTION_HANDLER": "config.rest.error_answer",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Token Price Oracle",
+    "DESCRIPTION": "Many exchanges in, one trustworthy price per pair out.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # Numbers are JSON numbers with the stored digits, not strings.
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+
+CELERY_BROKER_URL = broker_url(REDIS_URL)
+
+# Our own configuration (structlog), done once by config.logs when the apps are ready.
+LOGGING_CONFIG = None
+PROMETHEUS_EXPORT_MIGRATIONS = False

@@ -1,0 +1,72 @@
+"""The environment, read once and strictly: a bad value stops the start and says which and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+env = Env(eager=False)
+
+
+def one_of(*choices: str) -> Any:
+    return validate.OneOf(choices, error="must be one of: {choices}")
+
+
+def between(least: int, most: int) -> Any:
+    return validate.Range(min=least, max=most, error=f"must be from {least} to {most}")
+
+
+def seal() -> None:
+    """Raise ImproperlyConfigured naming every variable that could not be read."""
+    try:
+        env.seal()
+    except EnvError as error:
+        raise ImproperlyConfigured(f"environment: {error}") from None
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's DATABASES entry for a ``postgresql://`` URL; anything else is refused."""
+    if urlsplit(url).scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured(
+            f"environment: DATABASE_URL must start with postgresql://, got {_scheme(url)!r}"
+        )
+    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True))
+    options: dict[str, Any] = config.get("OPTIONS", {})
+    # A database that is away must fail a task in seconds, not hang it.
+    options.setdefault("connect_timeout", 3)
+    # libpq takes the socket folder as a host; dj-database-url leaves it among the options.
+    if not config.get("HOST") and "host" in options:
+        config["HOST"] = options.pop("host")
+    config["OPTIONS"] = options
+    return config
+
+
+def check_redis(url: str) -> str:
+    """``url`` if it is one redis-py can read."""
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ImproperlyConfigured(
+            f"environment: REDIS_URL must start with redis://, rediss:// or unix://, "
+            f"got {_scheme(url)!r}"
+        )
+    return url
+
+
+def broker_url(redis_url: str) -> str:
+    """``redis_url`` as kombu spells it: a Unix socket is ``redis+socket://`` there."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    number = parts.query.removeprefix("db=") or "0"
+    return f"redis+socket://{parts.path}?virtual_host={number}"
+
+
+def _scheme(url: str) -> str:
+    # Never the whole URL: it may hold a password.
+    return urlsplit(url).scheme + "://…"
