@@ -1,0 +1,72 @@
+"""A measured figure, its floor, and how both are shown and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What was measured, what the bare machine needs for the same, and what must hold.
+
+    ``ratio`` is value / floor. ``limit`` and ``max_ratio`` are what the project promises; None: no
+    promise of that kind.
+    """
+
+    name: str
+    value: float
+    unit: str
+    floor: float
+    floor_is: str
+    limit: float | None = None
+    max_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        return self.value / self.floor
+
+    @property
+    def holds(self) -> bool:
+        """Does the figure keep what is promised?"""
+        return (self.limit is None or self.value <= self.limit) and (
+            self.max_ratio is None or self.ratio <= self.max_ratio
+        )
+
+    def line(self) -> str:
+        """One line for a person."""
+        promises = []
+        if self.limit is not None:
+            promises.append(f"<= {self.limit:g} {self.unit}")
+        if self.max_ratio is not None:
+            promises.append(f"<= {self.max_ratio:g} x floor")
+        verdict = f"{'holds' if self.holds else 'FALLS SHORT'} ({', '.join(promises)})"
+        return (
+            f"{self.name:20} {self.value:9.2f} {self.unit:4} floor {self.floor:9.2f} "
+            f"ratio {self.ratio:5.2f}  {verdict if promises else ''}\n"
+            f"{'':20} floor: {self.floor_is}"
+        )
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The smallest sample that at least ``share`` of them do not exceed (nearest rank)."""
+    ordered = sorted(samples)
+    return ordered[max(0, -(-int(share * 1_000) * len(ordered) // 1_000) - 1)]
+
+
+def save(figures: Sequence[Figure], path: Path) -> None:
+    """Write ``{name: {value, unit, floor, ratio}}``, keeping figures measured by other runs."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept |= {
+        figure.name: {
+            "value": round(figure.value, 3),
+            "unit": figure.unit,
+            "floor": round(figure.floor, 3),
+            "ratio": round(figure.ratio, 3),
+        }
+        for figure in figures
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
