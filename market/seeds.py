@@ -27,7 +27,7 @@ ASSETS = tuple(_ASSETS.split(" "))
 # Where each asset trades, by exchange and the currency it is quoted in there.
 _LISTED = {
     ("binance", "USDT"): set(ASSETS) - {"XMR"},
-    ("okx", "USDT"): set(ASSETS) - {"XMR"},
+    ("okx", "USDT"): set(ASSETS) - {"BNB", "XMR"},
     ("bybit", "USDT"): set(ASSETS) - {"XMR"},
     ("kucoin", "USDT"): set(ASSETS),
     ("kraken", "USDT"): {"BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "BCH"},

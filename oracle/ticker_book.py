@@ -17,7 +17,7 @@ from oracle import keys
 from oracle.connection import redis_client, run_script
 from oracle.values import ErrorCode, Ticker
 
-MAX_CLOCK_OFF_MS = 86_400_000  # a time further off than a day is no time at all
+MAX_AHEAD_MS = 3_600_000  # a clock that is further ahead tells no time at all
 _SEPARATOR = "|"
 
 
@@ -42,10 +42,13 @@ class Feed:
 
 
 def check_clock(ticker: Ticker) -> str | None:
-    """Why the ticker's time cannot be true, or None: it is off by more than a day ahead."""
-    stated = ticker.frame_ms or ticker.event_ms
-    if stated is not None and stated - ticker.received_ms > MAX_CLOCK_OFF_MS:
-        return f"{stated - ticker.received_ms} ms ahead of our clock"
+    """Why the ticker's time cannot be true, or None: it is more than an hour ahead.
+
+    One that is behind needs no check: its prices are old, and left out for that.
+    """
+    latest = max(ticker.frame_ms or 0, ticker.event_ms or 0)
+    if latest - ticker.received_ms > MAX_AHEAD_MS:
+        return f"{latest - ticker.received_ms} ms ahead of our clock"
     return None
 
 
