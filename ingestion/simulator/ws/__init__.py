@@ -1,0 +1,1 @@
+"""WebSocket side, one file per exchange, over the shared session in ``session.py``."""
