@@ -12,12 +12,14 @@ from config.settings.environment import (
     ROOT,
     between,
     broker_url,
+    check_networks,
     check_redis,
     database,
     env,
     one_of,
     seal,
 )
+from config.version import VERSION
 
 DEVELOPMENT_SECRET = "development-only-secret-key-never-in-production-0123456789"
 MIN_SECRET_LENGTH = 32
@@ -57,6 +59,8 @@ BREAKER_WINDOW_MS = env.int("BREAKER_WINDOW_MS", 30_000, validate=between(1_000,
 BREAKER_OPEN_MS = env.int("BREAKER_OPEN_MS", 60_000, validate=between(1_000, 3_600_000))
 LEASE_TTL_MS = env.int("LEASE_TTL_MS", 30_000, validate=between(1_000, 600_000))
 LEASE_HEARTBEAT_MS = env.int("LEASE_HEARTBEAT_MS", 10_000, validate=between(100, 300_000))
+TRADE_LOG_KEEP_MS = env.int("TRADE_LOG_KEEP_MS", 3_600_000, validate=between(60_000, 86_400_000))
+TRADE_LOG_MAX_ENTRIES = env.int("TRADE_LOG_MAX_ENTRIES", 250_000, validate=between(100, 10_000_000))
 RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", 100, validate=between(1, 10_000_000))
 HTTP_CONNECT_TIMEOUT_MS = env.int("HTTP_CONNECT_TIMEOUT_MS", 1_000, validate=between(50, 60_000))
 HTTP_TOTAL_TIMEOUT_MS = env.int("HTTP_TOTAL_TIMEOUT_MS", 2_000, validate=between(100, 60_000))
@@ -69,6 +73,7 @@ EXCHANGE_REST_URLS = {
 }
 
 seal()
+check_networks("TRUSTED_PROXIES", TRUSTED_PROXIES)
 
 SIMULATED = bool(SIMULATOR_URL)
 if LEASE_HEARTBEAT_MS * 2 > LEASE_TTL_MS:
@@ -112,6 +117,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "rest_framework.authtoken",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_prometheus",
     "config",
     "market",
@@ -159,7 +165,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ROOT / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
@@ -199,10 +204,15 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Token Price Oracle",
     "DESCRIPTION": "Many exchanges in, one trustworthy price per pair out.",
-    "VERSION": "1",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
-    # Numbers are JSON numbers with the stored digits, not strings.
-    "COERCE_DECIMAL_TO_STRING": False,
+    # Several answers have a field `status`, each with words of its own.
+    "ENUM_NAME_OVERRIDES": {
+        "PriceStatus": ["fresh", "degraded", "stale"],
+        "HealthStatus": ["ok", "degraded", "down"],
+        "ReadyStatus": ["ok", "not_ready"],
+        "UpDown": ["up", "down"],
+    },
 }
 
 CELERY_BROKER_URL = broker_url(REDIS_URL)

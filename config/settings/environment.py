@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +38,8 @@ def database(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"environment: DATABASE_URL must start with postgresql://, got {_scheme(url)!r}"
         )
-    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True))
+    parsed = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)
+    config: dict[str, Any] = dict(parsed)
     options: dict[str, Any] = config.get("OPTIONS", {})
     # A database that is away must fail a task in seconds, not hang it.
     options.setdefault("connect_timeout", 3)
@@ -46,6 +48,15 @@ def database(url: str) -> dict[str, Any]:
         config["HOST"] = options.pop("host")
     config["OPTIONS"] = options
     return config
+
+
+def check_networks(name: str, texts: list[str]) -> None:
+    """Refuse what is neither an address nor a network (``10.0.0.0/8``)."""
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"environment: {name}: {error}") from None
 
 
 def check_redis(url: str) -> str:

@@ -1,0 +1,179 @@
+"use strict";
+
+// Asks for new rows every two seconds and writes them into the table. Between two answers, and when
+// none comes any more, ages go on counting: a price must never look fresher than it is.
+
+const EVERY_MS = 2000;
+const TIMEOUT_MS = 5000;
+const SILENT_AFTER_MS = 6000;
+
+const table = document.getElementById("board");
+const body = table.tBodies[0];
+const silence = document.getElementById("silence");
+const filter = document.getElementById("filter");
+const counts = document.getElementById("counts");
+const empty = document.getElementById("empty");
+
+const rows = new Map(Array.from(body.rows, (row) => [row.dataset.symbol, row]));
+let answeredAt = performance.now();
+let answeredClock = new Date();
+let problem = silence.hidden ? "" : silence.textContent;
+let shownStatus = "all";
+
+function ageWords(ageMs) {
+  const seconds = ageMs / 1000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(0)} h`;
+}
+
+function write(row, selector, text) {
+  const cell = row.querySelector(selector);
+  if (cell.textContent !== text) cell.textContent = text;
+}
+
+function makeRow(symbol, slug) {
+  const row = body.insertRow();
+  const head = row.appendChild(document.createElement("th"));
+  head.scope = "row";
+  const link = head.appendChild(document.createElement("a"));
+  link.href = table.dataset.receipt.replace("SLUG", encodeURIComponent(slug));
+  link.textContent = symbol;
+  row.dataset.symbol = symbol;
+  row.insertCell().className = "price number";
+  row.insertCell().appendChild(document.createElement("span")).className = "status";
+  row.insertCell().className = "age number";
+  const sources = row.insertCell();
+  sources.className = "sources";
+  sources.append(document.createElement("b"), " ", document.createElement("span"));
+  row.insertCell().className = "spread number wide";
+  row.insertCell().className = "outliers number wide";
+  return row;
+}
+
+function writePrice(row, price) {
+  const cell = row.querySelector(".price");
+  const before = cell.textContent;
+  if (before === price) return;
+  cell.textContent = price;
+  cell.classList.remove("up", "down");
+  if (Number.isNaN(Number(before)) || Number.isNaN(Number(price))) return;
+  void cell.offsetWidth; // or the animation would not start again
+  cell.classList.add(Number(price) > Number(before) ? "up" : "down");
+}
+
+function writeRow(data) {
+  let row = rows.get(data.symbol);
+  if (!row) rows.set(data.symbol, (row = makeRow(data.symbol, data.slug)));
+  const priced = data.price !== undefined;
+  writePrice(row, priced ? data.price : "—");
+  row.dataset.status = data.status;
+  if (priced) row.dataset.ageMs = data.age_ms;
+  else delete row.dataset.ageMs;
+  write(row, ".sources b", String(data.source_count ?? 0));
+  write(row, ".sources span", data.sources.join(", "));
+  write(row, ".spread", data.spread ?? "—");
+  write(row, ".outliers", String(data.outliers ?? 0));
+}
+
+function writeRows(list) {
+  const before = rows.size;
+  list.forEach(writeRow);
+  const there = new Set(list.map((data) => data.symbol));
+  for (const [symbol, row] of rows) {
+    if (there.has(symbol)) continue;
+    row.remove();
+    rows.delete(symbol);
+  }
+  // Only when symbols came: moving rows takes the focus from them.
+  if (list.length > before) list.forEach((data) => body.appendChild(rows.get(data.symbol)));
+}
+
+function writeCounts() {
+  const found = { all: rows.size };
+  for (const row of rows.values()) found[row.dataset.status] = (found[row.dataset.status] ?? 0) + 1;
+  for (const button of counts.children) {
+    write(button, "b", String(found[button.dataset.status] ?? 0));
+  }
+}
+
+function applyFilter() {
+  const wanted = filter.value.trim().toLowerCase();
+  let visible = 0;
+  for (const row of rows.values()) {
+    const text = `${row.dataset.symbol} ${row.dataset.symbol.replace("/", "")} `
+      + `${row.dataset.symbol.replace("/", "-")} ${row.querySelector(".sources span").textContent}`;
+    const shown = text.toLowerCase().includes(wanted)
+      && (shownStatus === "all" || row.dataset.status === shownStatus);
+    row.hidden = !shown;
+    visible += shown;
+  }
+  empty.hidden = visible > 0;
+}
+
+function writeAges() {
+  const sinceMs = performance.now() - answeredAt;
+  const silent = sinceMs > SILENT_AFTER_MS || problem !== "";
+  for (const row of rows.values()) {
+    const { ageMs, status } = row.dataset;
+    write(row, ".age", ageMs === undefined ? "—" : ageWords(Number(ageMs) + sinceMs));
+    const mark = row.querySelector(".status");
+    const word = silent && ageMs !== undefined ? "unknown" : status;
+    if (mark.textContent !== word) {
+      mark.textContent = word;
+      mark.className = `status ${word}`;
+    }
+  }
+  document.body.classList.toggle("silent", silent);
+  silence.hidden = !silent;
+  if (silent) {
+    const since = `No answer since ${answeredClock.toLocaleTimeString()}.`;
+    write(document, "#silence", `${since} ${problem}`.trim());
+  }
+}
+
+async function ask() {
+  const answer = await fetch(table.dataset.url, {
+    headers: { Accept: "application/json" },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (answer.ok) return { rows: (await answer.json()).rows, waitMs: EVERY_MS };
+  const told = await answer.json().catch(() => null);
+  const waitMs = 1000 * Number(answer.headers.get("Retry-After") ?? 0);
+  return { problem: told?.error?.message ?? `HTTP ${answer.status}`, waitMs };
+}
+
+async function renew() {
+  let waitMs = EVERY_MS;
+  if (!document.hidden) {
+    const askedAt = performance.now();
+    try {
+      const told = await ask();
+      waitMs = Math.max(EVERY_MS, told.waitMs);
+      problem = told.problem ?? "";
+      if (told.rows) {
+        answeredAt = askedAt; // an age may look older than it is by the way here, never younger
+        answeredClock = new Date();
+        writeRows(told.rows);
+        writeCounts();
+        applyFilter();
+      }
+    } catch {
+      problem = "The server cannot be reached.";
+    }
+    writeAges();
+  }
+  setTimeout(renew, waitMs);
+}
+
+filter.addEventListener("input", applyFilter);
+counts.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  shownStatus = button.dataset.status;
+  for (const other of counts.children) other.setAttribute("aria-pressed", String(other === button));
+  applyFilter();
+});
+setInterval(writeAges, 500);
+applyFilter();
+renew();

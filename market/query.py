@@ -1,0 +1,105 @@
+"""What a request asks for: numbers, choices and symbols, or an error that teaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import APIException
+
+from market import catalog as stored
+from market.symbols import UnknownSymbolError, resolve
+from oracle.catalog import Catalog, CatalogReader
+
+# Where milliseconds begin and seconds end: the year 2286.
+MAX_SECONDS = 9_999_999_999
+MAX_SHOWN = 64
+
+# int() would also read "1_000", " 5 " and digits of other scripts.
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+
+
+class ApiError(APIException):
+    """An answer that is an error: its HTTP status, code, message and details."""
+
+    retryable = False
+
+    def __init__(
+        self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, code)
+        self.status_code = status
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+
+
+def invalid(field: str, value: object, accepted: str) -> ApiError:
+    """The 400 for a parameter, naming the field, its value and what is accepted."""
+    shown = None if value is None else _clip(str(value))
+    got = f"got {shown!r}" if shown is not None else "it is missing"
+    details = {"field": field, "value": shown, "accepted": accepted}
+    return ApiError(400, "INVALID_PARAMETER", f"{field} must be {accepted}: {got}", details)
+
+
+def integer(
+    params: Mapping[str, str], field: str, *, least: int, most: int, unit: str
+) -> int | None:
+    """The whole number ``field`` of ``least`` to ``most``; None when it is not asked for.
+
+    ``unit`` says what it counts, for the error.
+    """
+    text = params.get(field)
+    if text is None:
+        return None
+    if _INTEGER.fullmatch(text) and least <= int(text) <= most:
+        return int(text)
+    raise invalid(field, text, f"a whole number of {unit} from {least} to {most}")
+
+
+def choice(params: Mapping[str, str], field: str, accepted: Sequence[str], *, default: str) -> str:
+    """The one of the ``accepted`` texts that ``field`` is."""
+    text = params.get(field, default)
+    if text not in accepted:
+        raise invalid(field, text, f"one of {', '.join(accepted)}")
+    return text
+
+
+def symbol(text: str | None, catalog: Catalog) -> str:
+    """The name of the symbol that ``text`` means. Raises ApiError: 400 for none, 404 unknown."""
+    if not text:
+        raise invalid("symbol", text, "a symbol such as BTC/USDT")
+    try:
+        return resolve(_clip(text), catalog.names)
+    except UnknownSymbolError as error:
+        raise ApiError(
+            404,
+            "SYMBOL_UNKNOWN",
+            f"{error}. GET /api/v1/market/symbols lists what there is",
+            {"field": "symbol", "value": _clip(text)},
+        ) from None
+
+
+def current_catalog() -> Catalog:
+    """The catalogue in force; the database's where Redis has none. Raises RedisError."""
+    catalog = published_catalog()
+    return catalog if catalog.symbols else stored.load()
+
+
+def published_catalog() -> Catalog:
+    """The catalogue in force, from Redis; an empty one where there is none of this world."""
+    catalog = _reader(settings.REDIS_PREFIX).current()
+    return catalog if catalog.simulated == settings.SIMULATED else Catalog()
+
+
+@cache
+def _reader(prefix: str) -> CatalogReader:
+    """This process's reader: it keeps the catalogue until its version changes."""
+    return CatalogReader()
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

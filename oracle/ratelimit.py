@@ -1,0 +1,124 @@
+"""How many requests an address may make: one limiter for every door, exact under concurrency.
+
+A read API must not die of its limiter: while Redis is away, requests pass, and a log line and a
+counter say so.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import structlog
+from django.conf import settings
+from prometheus_client import Counter
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from oracle import keys
+from oracle.connection import LUA
+
+WINDOW_MS = 60_000
+# A Redis that hangs may cost a request this long, and no more.
+TIMEOUT_SECONDS = 0.5
+# Proxies may add the port of the client: 203.0.113.9:4711, [2001:db8::9]:4711.
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+):\d+")
+
+UNCHECKED = Counter(
+    "oracle_ratelimit_unchecked", "Requests let through because Redis was away.", ("scope",)
+)
+
+log = structlog.get_logger(__name__)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """May the request be served? ``retry_after_ms``: when the next would be; 0 when this one is."""
+
+    allowed: bool
+    retry_after_ms: int = 0
+
+
+def take(address: str, scope: str, *, window_ms: int = WINDOW_MS) -> Verdict:
+    """Count one request of ``address`` in ``scope``; a refused one is not counted.
+
+    Asks Redis over connections with a timeout of its own; without an answer the request passes.
+    """
+    limit = settings.RATE_LIMIT_PER_MINUTE
+    try:
+        passed, number = _ask(keys.ratelimit(address, scope), limit, window_ms)
+    except RedisError as error:
+        UNCHECKED.labels(scope).inc()
+        log.warning("ratelimit.unchecked", scope=scope, error=str(error))
+        return Verdict(allowed=True)
+    return Verdict(allowed=True) if passed else Verdict(allowed=False, retry_after_ms=number)
+
+
+def _ask(key: str, limit: int, window_ms: int) -> tuple[int, int]:
+    script = _client(settings.REDIS_URL).register_script(_source())
+    passed, number = script(keys=[key], args=[limit, window_ms, secrets.token_hex(8)])
+    return int(passed), int(number)
+
+
+@cache
+def _client(url: str) -> Redis:
+    # The second try is for a connection that a restart of Redis left half dead. A timeout has none.
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+
+
+@cache
+def _source() -> str:
+    return (LUA / "shared.lua").read_text() + (LUA / "ratelimit.lua").read_text()
+
+
+def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str:
+    """The address a request is counted under: the peer, or the client that trusted proxies name.
+
+    ``forwarded_for`` (X-Forwarded-For) is believed only from a trusted peer, and only from its
+    right end up to the first address that is not trusted: what stands left of it, anyone can write.
+    """
+    networks = _networks(tuple(trusted))
+    nearest = _address(peer)
+    if nearest is None:
+        return peer or "unknown"
+    for hop in reversed(forwarded_for.split(",")):
+        if not any(nearest in network for network in networks):
+            break
+        further = _address(hop.strip())
+        if further is None:
+            break
+        nearest = further
+    return str(nearest)
+
+
+@cache
+def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in trusted)
+
+
+def _address(text: str) -> Address | None:
+    with_port = _WITH_PORT.fullmatch(text)
+    if with_port:
+        text = with_port[1] or with_port[2]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
