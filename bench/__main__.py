@@ -17,12 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """The benchmarks by name. Imported late: they need settings, and those a home."""
-    from bench import flush, index_tick
+    from bench import demo, flush, index_tick
 
     return {
         "index_tick_500": lambda: index_tick.measure(100, ticks=300),
         "index_tick_10000": lambda: index_tick.measure(2_000, ticks=200),
         "flush_2000": lambda: flush.measure(2_000, rounds=15),
+        "demo": lambda: demo.measure(seconds=60),
     }
 
 

@@ -12,27 +12,27 @@ from pathlib import Path
 class Figure:
     """What was measured, what the bare machine needs for the same, and what must hold.
 
-    ``ratio`` is value / floor. ``limit`` and ``max_ratio`` are what the project promises; None: no
-    promise of that kind.
+    ``ratio`` is value / floor; both are None where nothing barer can be set beside the figure.
+    ``limit`` and ``max_ratio`` are what the project promises; None: no promise of that kind.
     """
 
     name: str
     value: float
     unit: str
-    floor: float
-    floor_is: str
+    floor: float | None = None
+    floor_is: str = ""
     limit: float | None = None
     max_ratio: float | None = None
 
     @property
-    def ratio(self) -> float:
-        return self.value / self.floor
+    def ratio(self) -> float | None:
+        return None if self.floor is None else self.value / self.floor
 
     @property
     def holds(self) -> bool:
         """Does the figure keep what is promised?"""
         return (self.limit is None or self.value <= self.limit) and (
-            self.max_ratio is None or self.ratio <= self.max_ratio
+            self.max_ratio is None or (self.ratio is not None and self.ratio <= self.max_ratio)
         )
 
     def line(self) -> str:
@@ -43,10 +43,12 @@ class Figure:
         if self.max_ratio is not None:
             promises.append(f"<= {self.max_ratio:g} x floor")
         verdict = f"{'holds' if self.holds else 'FALLS SHORT'} ({', '.join(promises)})"
+        line = f"{self.name:20} {self.value:9.2f} {self.unit:4} {verdict if promises else ''}"
+        if self.floor is None:
+            return line
         return (
-            f"{self.name:20} {self.value:9.2f} {self.unit:4} floor {self.floor:9.2f} "
-            f"ratio {self.ratio:5.2f}  {verdict if promises else ''}\n"
-            f"{'':20} floor: {self.floor_is}"
+            f"{line}\n{'':20} {self.ratio:9.2f} x the floor of {self.floor:.2f} {self.unit}: "
+            f"{self.floor_is}"
         )
 
 
@@ -63,8 +65,8 @@ def save(figures: Sequence[Figure], path: Path) -> None:
         figure.name: {
             "value": round(figure.value, 3),
             "unit": figure.unit,
-            "floor": round(figure.floor, 3),
-            "ratio": round(figure.ratio, 3),
+            "floor": None if figure.floor is None else round(figure.floor, 3),
+            "ratio": None if figure.ratio is None else round(figure.ratio, 3),
         }
         for figure in figures
     }

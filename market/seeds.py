@@ -20,9 +20,11 @@ EXCHANGES = {
 
 _ASSETS = (
     "BTC ETH SOL XRP BNB ADA DOGE TRX AVAX LINK DOT LTC BCH XLM UNI ATOM NEAR APT ARB OP FIL ETC "
-    "AAVE SHIB PEPE SUI TON XMR"
+    "AAVE SHIB PEPE SUI TON XMR HBAR ICP ALGO INJ SEI TIA STX CRV BONK"
 )
 ASSETS = tuple(_ASSETS.split(" "))
+
+_NOT_IN_WON = ("BNB", "LTC", "OP", "FIL", "TON", "XMR", "ICP", "INJ", "TIA", "CRV")
 
 # Where each asset trades, by exchange and the currency it is quoted in there.
 _LISTED = {
@@ -33,7 +35,7 @@ _LISTED = {
     ("kraken", "USDT"): {"BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "BCH"},
     ("kraken", "USD"): set(ASSETS),
     ("coinbase", "USD"): set(ASSETS) - {"BNB", "TRX", "TON", "XMR"},
-    ("upbit", "KRW"): set(ASSETS) - {"BNB", "LTC", "OP", "FIL", "TON", "XMR"},
+    ("upbit", "KRW"): set(ASSETS) - set(_NOT_IN_WON),
 }
 _SPELLING = {
     "binance": "{base}{quote}",
