@@ -48,7 +48,7 @@ class EmbeddedError(RuntimeError):
 
 
 def socket_folder(home: Path) -> Path:
-    """The folder of both servers' sockets: in ``home``, or a short plain one where that is not."""
+    """The folder of the servers' sockets: in ``home``, or a short plain one where that is not."""
     folder = home.resolve() / "run"
     short = len(os.fsencode(folder)) <= MAX_SOCKET_FOLDER_BYTES
     if short and _PLAIN_PATH.fullmatch(str(folder)):
@@ -67,12 +67,19 @@ def redis_url(home: Path) -> str:
     return f"unix://{socket_folder(home)}/redis.sock?db=0"
 
 
+def supervisor_socket(home: Path) -> Path:
+    """Where the supervisord of ``home`` takes commands."""
+    return socket_folder(home) / "supervisor.sock"
+
+
 def make_socket_folder(home: Path) -> Path:
     """Create the folder of the sockets, ours alone: who reaches a socket is let in as anyone."""
     folder = socket_folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise EmbeddedError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+    if folder.is_symlink():
+        raise EmbeddedError(f"{folder} is a link: remove it")
+    if folder.stat().st_uid != os.geteuid():
+        raise EmbeddedError(_belongs_to_another(folder))
     folder.chmod(0o700)
     return folder
 
@@ -133,9 +140,7 @@ def _check_data(data: Path) -> None:
     try:
         version = (data / "PG_VERSION").read_text().strip()
     except PermissionError:
-        raise EmbeddedError(
-            f"{data} belongs to {data.owner()}: run as that user, or set ORACLE_HOME"
-        ) from None
+        raise EmbeddedError(_belongs_to_another(data)) from None
     except FileNotFoundError:
         raise EmbeddedError(f"{data} is no PostgreSQL data folder: move it away") from None
     if version != str(POSTGRES_MAJOR):
@@ -143,6 +148,10 @@ def _check_data(data: Path) -> None:
             f"{data} was made by PostgreSQL {version}, the embedded one is {POSTGRES_MAJOR}: "
             "dump and restore it, or set ORACLE_HOME"
         )
+
+
+def _belongs_to_another(path: Path) -> str:
+    return f"{path} belongs to user {path.stat().st_uid}: run as that user, or set ORACLE_HOME"
 
 
 def _postgres_binary(name: str) -> Path:
@@ -204,6 +213,8 @@ def _unprivileged(data: Path) -> list[str]:
     return [
         *(setpriv, f"--reuid={owner}", f"--regid={nobody.pw_gid}", "--clear-groups"),
         *(f"--inh-caps={only}", f"--ambient-caps={only}", f"--bounding-set={only}"),
+        # Else access(2), with which initdb looks for postgres, would not count the right.
+        "--securebits=+no_setuid_fixup",
         # Changing the user forgets it: PostgreSQL stops when its supervisor is killed.
         "--pdeathsig=INT",
     ]

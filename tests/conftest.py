@@ -45,6 +45,14 @@ for _name in ("SIMULATOR_URL", "SYMBOLS", "REDIS_PREFIX", "ADMIN_PASSWORD", "ADM
 django.setup()
 
 
+def pytest_report_header() -> str:
+    """Say once, at the top, what two hundred skipped tests would say at the end."""
+    from tests.ingestion.fixtures import FIXTURES
+
+    there = "" if FIXTURES.is_dir() else " is missing: tests that read it are skipped"
+    return f"recorded payloads (ORACLE_FIXTURES): {FIXTURES}{there}"
+
+
 @pytest.fixture(scope="session")
 def home() -> Path:
     """The ORACLE_HOME of this session."""

@@ -1,0 +1,84 @@
+import json
+import logging
+
+import pytest
+import structlog
+
+from config import logs
+
+
+@pytest.fixture
+def _configured_again(settings):
+    yield
+    settings.LOG_FORMAT, settings.LOG_LEVEL = "text", "info"
+    logs.configure()
+
+
+@pytest.fixture
+def written(_configured_again, capsys, settings):
+    """Configure with these settings, call, and return the lines on stderr."""
+
+    def write(call, *, log_format="json", level="info"):
+        settings.LOG_FORMAT, settings.LOG_LEVEL = log_format, level
+        logs.configure()
+        call()
+        return capsys.readouterr().err.splitlines()
+
+    return write
+
+
+def test_a_line_of_ours_is_json_with_its_facts(written):
+    (line,) = written(lambda: structlog.get_logger("market.flush").info("flush.done", created=61))
+    facts = json.loads(line)
+    assert facts.pop("timestamp").endswith("Z")
+    assert facts == {
+        "event": "flush.done",
+        "created": 61,
+        "level": "info",
+        "logger": "market.flush",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["django.request", "celery.worker", "uvicorn.error", "some.library"]
+)
+def test_a_line_of_others_has_the_same_shape_and_comes_once(name, written):
+    other = logging.getLogger(name)
+    other.handlers = [] if name == "some.library" else [logging.StreamHandler()]
+    (line,) = written(lambda: logging.getLogger(name).warning("slow: %s", "GET /"))
+    facts = json.loads(line)
+    assert (facts["event"], facts["level"], facts["logger"]) == ("slow: GET /", "warning", name)
+
+
+def test_an_exception_is_told_in_json(written):
+    def fail():
+        try:
+            raise ValueError("no such minute")
+        except ValueError:
+            structlog.get_logger("x").exception("flush.failed")
+
+    (line,) = written(fail)
+    assert json.loads(line)["exception"][0]["exc_value"] == "no such minute"
+
+
+def test_text_is_for_people(written):
+    (line,) = written(
+        lambda: structlog.get_logger("x").warning("flush.late", lag_ms=70_000), log_format="text"
+    )
+    assert "flush.late" in line
+    assert "lag_ms=70000" in line
+    assert "{" not in line
+
+
+def test_the_level_is_that_of_the_setting(written):
+    def call():
+        structlog.get_logger("x").info("ours")
+        logging.getLogger("y").info("theirs")
+        logging.getLogger("y").error("kept")
+
+    (line,) = written(call, level="error")
+    assert json.loads(line)["event"] == "kept"
+
+
+def test_each_task_of_each_second_is_not_worth_a_line(written):
+    assert written(lambda: logging.getLogger("celery.app.trace").info("Task succeeded")) == []
