@@ -35,7 +35,7 @@ def test_a_clock_is_due_when_a_step_of_the_wall_clock_was_passed(
 
 
 def test_a_clock_survives_beats_schedule_file():
-    assert pickle.loads(pickle.dumps(clock(60, at=5))) == clock(60, at=5)  # noqa: S301
+    assert pickle.loads(pickle.dumps(clock(60, at=5))) == clock(60, at=5)
     assert clock(60, at=5) != clock(60)
 
 

@@ -123,7 +123,7 @@ def test_one_source_has_no_spread():
     ],
 )
 def test_what_is_no_quote_is_refused(given_prices, given_weights):
-    with pytest.raises(ValueError, match="must be|as many"):
+    with pytest.raises(ValueError, match=r"must be|as many"):
         aggregate(texts(given_prices), texts(given_weights))
 
 

@@ -34,7 +34,10 @@ RATE_LISTINGS = (
 )
 
 
-def plans(*listings, symbols=(symbol("BTC/USDT"),)):
+BTC_USDT = symbol("BTC/USDT")
+
+
+def plans(*listings, symbols=(BTC_USDT,)):
     return make_plans(
         Catalog(
             exchanges=("binance", "kraken", "okx", "upbit"),
@@ -273,7 +276,7 @@ def test_the_receipt_lets_anyone_recompute_the_price():
     assert abs(again - price.price) < D("1e-9")
 
 
-# --- through Redis ---------------------------------------------------------------------------------
+# --- through Redis ---
 
 
 @pytest.fixture
