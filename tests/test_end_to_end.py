@@ -175,15 +175,16 @@ def stack(tmp_path: Path, postgres_server: None) -> Iterator[Stack]:
         url=f"http://127.0.0.1:{port}",
         simulator=f"http://127.0.0.1:{simulator_port}",
     )
-    reader = threading.Thread(target=lambda: running.printed.extend(process.stdout), daemon=True)
+    assert process.stdout is not None
+    output = process.stdout
+    reader = threading.Thread(target=lambda: running.printed.extend(output), daemon=True)
     reader.start()
     yield running
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
     reader.join(timeout=5)
-    assert process.stdout is not None
-    process.stdout.close()
+    output.close()
 
 
 def stored(home: Path, minute_ms: int) -> dict[str, tuple[Any, ...]]:

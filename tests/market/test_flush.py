@@ -1,5 +1,6 @@
 from decimal import Decimal
 from itertools import count
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -34,6 +35,11 @@ def fill(minutes=1, symbol="BTC/USDT", value="0.00000123"):
 
 def run(token="1", now_ms=LATER):
     return flush.flush_candles(now_ms=now_ms, token=token.zfill(16))
+
+
+def note(key):
+    text: Any = redis_client().get(key)
+    return decode(text)
 
 
 def rows():
@@ -96,10 +102,10 @@ def test_a_flush_does_not_touch_the_volume_that_trades_wrote():
 def test_when_the_commit_fails_nothing_is_forgotten(monkeypatch):
     fill(3)
 
-    def away(batch):
+    def away(batch, known):
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(candles, "upsert_prices", away)
+    monkeypatch.setattr(candles, "upsert", away)
     with pytest.raises(OperationalError):
         run("1")
     monkeypatch.undo()
@@ -125,14 +131,14 @@ def test_when_the_worker_dies_after_the_commit_the_next_flush_finishes(monkeypat
 
 def test_a_candle_that_changes_during_the_flush_is_left_for_the_next(monkeypatch):
     fill()
-    upsert = candles.upsert_prices
+    upsert = candles.upsert
 
-    def upsert_then_change(batch):
-        written = upsert(batch)
+    def upsert_then_change(batch, known):
+        written = upsert(batch, known)
         put("9", NOW + 59_000)
         return written
 
-    monkeypatch.setattr(candles, "upsert_prices", upsert_then_change)
+    monkeypatch.setattr(candles, "upsert", upsert_then_change)
     assert run("1") == flush.Flushed(created=1, waiting=1)
     monkeypatch.undo()
     assert run("2") == flush.Flushed(revised=1)
@@ -152,12 +158,12 @@ def test_a_flusher_that_was_paused_writes_nothing():
 def test_the_last_flush_is_noted_in_all_and_of_each_symbol():
     fill(2)
     run()
-    assert decode(redis_client().get(keys.flush_last())) == {
+    assert note(keys.flush_last()) == {
         "open_ms": NOW + MINUTE,
         "at_ms": LATER,
         "candles": 2,
     }
-    assert decode(redis_client().get(keys.flush_last("BTC/USDT"))) == {
+    assert note(keys.flush_last("BTC/USDT")) == {
         "open_ms": NOW + MINUTE,
         "at_ms": LATER,
     }
@@ -171,7 +177,7 @@ def test_lag_is_the_age_of_the_oldest_minute_that_waits():
 
 
 def test_an_upsert_of_nothing_is_nothing():
-    assert candles.upsert_prices([]) == Written()
+    assert candles.upsert([], {}) == Written()
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ def test_spread_confidence_variance_and_deviation_are_of_the_kept():
 
 def test_one_source_has_no_spread():
     result = aggregate([D(5)], [D(1)])
-    assert (result.confidence, result.spread_bps, result.variance, result.stdev) == (0, 0, 0, 0)
+    spreads = {result.confidence, result.spread_bps, result.variance, result.stdev}
+    assert spreads == {D(0)}
 
 
 @pytest.mark.parametrize(

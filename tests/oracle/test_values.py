@@ -1,4 +1,5 @@
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from oracle.values import Candle, Ticker, Trade
 D = Decimal
 NOW = 1_800_000_000_000
 
-TICKER = {
+TICKER: dict[str, Any] = {
     "exchange_symbol": "BTCUSDT",
     "price": D("1"),
     "volume": D("0"),
@@ -15,7 +16,7 @@ TICKER = {
     "event_ms": NOW,
     "received_ms": NOW,
 }
-TRADE = {
+TRADE: dict[str, Any] = {
     "exchange_symbol": "BTCUSDT",
     "price": D("1"),
     "size": D("2"),
@@ -24,7 +25,7 @@ TRADE = {
     "event_ms": NOW,
     "received_ms": NOW,
 }
-CANDLE = {
+CANDLE: dict[str, Any] = {
     "open_ms": NOW,
     "open": D(2),
     "high": D(4),
