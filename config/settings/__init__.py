@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config import metrics
 from config.embedded import database_url, redis_url
 from config.settings.environment import (
     ROOT,
@@ -104,8 +104,7 @@ DATABASES = {"default": database(DATABASE_URL or database_url(ORACLE_HOME))}
 REDIS_URL = check_redis(REDIS_URL or redis_url(ORACLE_HOME))
 
 METRICS_FOLDER = METRICS_FOLDER or str(ORACLE_HOME / "metrics")
-# prometheus_client reads it from the environment, and only when it is first imported.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_FOLDER
+metrics.share(Path(METRICS_FOLDER))
 
 INSTALLED_APPS = [
     "django.contrib.admin",
