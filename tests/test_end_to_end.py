@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -114,7 +115,8 @@ class Listener:
     last_ms: int = 0
 
     def listen(self) -> None:
-        with self.connection.pubsub() as channel:
+        # Until the stack, and its Redis, is stopped.
+        with suppress(redis.ConnectionError), self.connection.pubsub() as channel:
             channel.subscribe("oracle:prices")
             for message in channel.listen():
                 if message["type"] == "message":
