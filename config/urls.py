@@ -36,6 +36,9 @@ ENDPOINTS = (
 )
 
 
+admin.autodiscover()
+
+
 class Root(APIView):
     """Where to go from here."""
 

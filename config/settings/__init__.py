@@ -107,7 +107,9 @@ METRICS_FOLDER = METRICS_FOLDER or str(ORACLE_HOME / "metrics")
 metrics.share(Path(METRICS_FOLDER))
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Not its usual configuration, which imports every admin module in every process: config.urls
+    # does, and only the web process has that.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -22,6 +22,7 @@ from oracle import catalog, ticker_book
 from oracle.values import ErrorCode
 from tests.factories import ExchangeFactory, ListingFactory, SymbolFactory
 
+admin.autodiscover()
 urlpatterns = [path("admin/", admin.site.urls)]
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
