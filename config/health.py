@@ -94,8 +94,8 @@ def ready_body(state: State) -> dict[str, Any]:
 
 
 def is_up(feed: Feed, *, now_ms: int) -> bool:
-    """Did the exchange send tickers, and other ones than before, within their maximum age?"""
-    return feed.changed_ms is not None and now_ms - feed.changed_ms <= settings.TICKER_MAX_AGE_MS
+    """Is the newest of the exchange's tickers young enough for a price?"""
+    return feed.as_of_ms is not None and now_ms - feed.as_of_ms <= settings.TICKER_MAX_AGE_MS
 
 
 def _status(facts: Facts | None, checks: Mapping[str, Check]) -> str:
@@ -152,7 +152,7 @@ def _exchanges(facts: Facts) -> dict[str, dict[str, Any]]:
         name: {
             "status": _word(is_up(feed, now_ms=facts.now_ms)),
             "last_ticker_age_ms": (
-                None if feed.changed_ms is None else max(0, facts.now_ms - feed.changed_ms)
+                None if feed.as_of_ms is None else max(0, facts.now_ms - feed.as_of_ms)
             ),
             "last_trade_age_ms": None,
             "circuit": facts.circuits[name].state.value,

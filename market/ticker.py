@@ -46,8 +46,9 @@ def read_day(price: Price, *, now_ms: int) -> Day:
     """
     from_ms = (now_ms - DAY_MS) // MINUTE_MS * MINUTE_MS
     window = {"from_ms": from_ms, "to_ms": now_ms + 1}
-    stored = candles.summarise(price.symbol, **window)
+    # Redis first: a flush that commits in between leaves a candle in both, never in neither.
     waiting = candle_book.unflushed(price.symbol, **window)
+    stored = candles.summarise(price.symbol, **window)
     highs = [price.price, *(candle.high for candle in waiting)]
     lows = [price.price, *(candle.low for candle in waiting)]
     opens = [(candle.open_ms, candle.open) for candle in waiting]

@@ -13,11 +13,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from oracle.values import MAX_DIGITS, Method
 
 MIN_FOR_FENCES = 4  # quartiles of fewer say nothing
-MIN_FOR_DEVIATION = 3  # of two that disagree, nobody can say which is wrong
-DEFAULT_MAX_DEVIATION_FACTOR = 3
 
 OUTSIDE_FENCES = "outside IQR fences"
-FAR_FROM_MEDIAN = "far from the median"
 
 # Twice the digits that a price may have: fences and sums are exact, and what is published is
 # rounded once, at the end. With fewer, rounding can put every one of equal prices outside.
@@ -46,12 +43,7 @@ class Aggregate:
     rejected: dict[int, str]
 
 
-def aggregate(
-    prices: Sequence[Decimal],
-    weights: Sequence[Decimal],
-    *,
-    max_deviation_factor: int = DEFAULT_MAX_DEVIATION_FACTOR,
-) -> Aggregate:
+def aggregate(prices: Sequence[Decimal], weights: Sequence[Decimal]) -> Aggregate:
     """The price of ``prices`` weighted by ``weights`` (24 h quote volumes, 0 where unknown).
 
     VWAP of what is left without the outliers; the median when nothing that is left has volume.
@@ -60,7 +52,7 @@ def aggregate(
     """
     _check(prices, weights)
     order = sorted(range(len(prices)), key=prices.__getitem__)
-    rejected = find_outliers([prices[i] for i in order], max_deviation_factor)
+    rejected = find_outliers([prices[i] for i in order])
     kept = [i for rank, i in enumerate(order) if rank not in rejected] if rejected else order
     values = [prices[i] for i in kept]  # ascending
     price, method = _weigh(values, [weights[i] for i in kept])
@@ -76,33 +68,26 @@ def aggregate(
     )
 
 
-def find_outliers(ascending: Sequence[Decimal], max_deviation_factor: int) -> dict[int, str]:
+def find_outliers(ascending: Sequence[Decimal]) -> dict[int, str]:
     """Ranks of the outliers among ascending prices, with the reason.
 
     Tukey's fences [Q1 - 1.5·IQR, Q3 + 1.5·IQR] with four or more, Q1 and Q3 being the values at
-    floor(n·0.25) and floor(n·0.75). With three or more also what lies beyond
-    ``max_deviation_factor`` times the median or below its inverse: with four sources Q3 is the
-    highest itself, and the fences let any price through on that side.
+    floor(n·0.25) and floor(n·0.75). With four, Q3 is the highest itself, and any price passes on
+    that side: `oracle.agreement` has looked at the quotes before.
     """
     count = len(ascending)
-    if count < MIN_FOR_DEVIATION:
+    if count < MIN_FOR_FENCES:
         return {}
-    rejected: dict[int, str] = {}
-    middle, factor = median(ascending), Decimal(max_deviation_factor)
-    lowest, highest = EXACT.divide(middle, factor), EXACT.multiply(middle, factor)
-    if ascending[0] < lowest or ascending[-1] > highest:
-        for rank, price in enumerate(ascending):
-            if not lowest <= price <= highest:
-                rejected[rank] = FAR_FROM_MEDIAN
-    if count >= MIN_FOR_FENCES:
-        q1, q3 = ascending[count // 4], ascending[count * 3 // 4]
-        reach = EXACT.multiply(EXACT.subtract(q3, q1), _FENCE)
-        low_fence, high_fence = EXACT.subtract(q1, reach), EXACT.add(q3, reach)
-        if ascending[0] < low_fence or ascending[-1] > high_fence:
-            for rank, price in enumerate(ascending):
-                if not low_fence <= price <= high_fence:
-                    rejected[rank] = OUTSIDE_FENCES
-    return rejected
+    q1, q3 = ascending[count // 4], ascending[count * 3 // 4]
+    reach = EXACT.multiply(EXACT.subtract(q3, q1), _FENCE)
+    lowest, highest = EXACT.subtract(q1, reach), EXACT.add(q3, reach)
+    if lowest <= ascending[0] and ascending[-1] <= highest:
+        return {}
+    return {
+        rank: OUTSIDE_FENCES
+        for rank, price in enumerate(ascending)
+        if not lowest <= price <= highest
+    }
 
 
 def publishable(number: Decimal) -> Decimal:

@@ -18,6 +18,21 @@ LUA = Path(__file__).parent / "lua"
 TIMEOUT_SECONDS = 2
 
 
+class ClockError(RuntimeError):
+    """This host's clock is so far from Redis's that what it says of ages is not to be believed."""
+
+    retryable = False
+
+
+def check_own_clock(script_answer: int) -> None:
+    """Raise ClockError for the -1 with which a script refuses a caller's clock."""
+    if script_answer == -1:
+        raise ClockError(
+            f"this host's clock is more than {settings.MAX_CLOCK_OFF_MS} ms (MAX_CLOCK_OFF_MS) off "
+            "that of Redis: nothing was written. Is it synchronised?"
+        )
+
+
 @cache
 def _connect(url: str) -> Redis:
     # One quick retry covers a connection that a restart of Redis left half dead; more would only

@@ -13,13 +13,14 @@ import msgspec
 from django.conf import settings
 
 from oracle import keys
-from oracle.connection import redis_client, run_script, run_scripts
+from oracle.connection import check_own_clock, redis_client, run_script, run_scripts
 from oracle.values import Price, Status
 
 KEEP_SECONDS = 3_600
 # Redis does one script at a time: a chunk is what others may have to wait for.
 PRICES_PER_SCRIPT = 250
 RESOURCE = "prices"
+MAX_TICK_MS = 2_000  # from one price to the next, with room for a tick that is late
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Price).decode
@@ -36,12 +37,16 @@ class Freshness:
 def publish(prices: Sequence[Price], *, now_ms: int, token: str) -> int:
     """Publish prices made at ``now_ms`` and fold them into their minute's candles.
 
-    Returns how many were taken: 0 when a newer fencing token has written before.
+    Returns how many were taken: 0 when a newer fencing token has written before. Raises ClockError
+    when this host's clock is off.
     """
     if not prices:
         return 0
     calls = script_calls(prices, now_ms=now_ms, token=token)
-    return sum(max(0, count) for count in run_scripts("prices_publish", calls))
+    counts = run_scripts("prices_publish", calls)
+    for count in counts:
+        check_own_clock(count)
+    return sum(counts)
 
 
 def script_calls(
@@ -49,7 +54,8 @@ def script_calls(
 ) -> list[tuple[list[str], list[object]]]:
     """What `publish` sends: keys and arguments of each script call."""
     minute_ms = now_ms - now_ms % 60_000
-    head = [token, keys.channel("prices"), KEEP_SECONDS, now_ms, minute_ms]
+    clock_ms = settings.MAX_CLOCK_OFF_MS
+    head = [token, keys.channel("prices"), KEEP_SECONDS, now_ms, minute_ms, clock_ms]
     calls = []
     for start in range(0, len(prices), PRICES_PER_SCRIPT):
         script_keys = [keys.fence(RESOURCE), keys.open_candles()]
@@ -97,7 +103,8 @@ def freshness(price: Price, *, now_ms: int, max_age_ms: int | None = None) -> Fr
     Stale when it was marked so, or not made anew for ``max_age_ms`` (default: the setting).
     """
     limit = settings.TICKER_MAX_AGE_MS if max_age_ms is None else max_age_ms
-    stale = now_ms - price.timestamp_ms > limit
+    # Made in time of legs that were in time: no fresh price is older than the two together.
+    stale = now_ms - price.timestamp_ms > limit or now_ms - price.as_of_ms > limit + MAX_TICK_MS
     return Freshness(
         status="stale" if stale else price.status, age_ms=max(0, now_ms - price.as_of_ms)
     )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
+from django.conf import settings
 
 from oracle import keys
-from oracle.connection import redis_client, run_script
+from oracle.connection import check_own_clock, redis_client, run_script
 from oracle.values import ErrorCode, Ticker
 
 MAX_AHEAD_MS = 3_600_000  # a clock that is further ahead tells no time at all
@@ -32,10 +33,14 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """What an exchange's ticker feed did last: outcomes, not attempts."""
+    """What an exchange's ticker feed did last: outcomes, not attempts.
+
+    ``changed_ms``: when its answer was last another one; ``as_of_ms``: the newest ticker's time.
+    """
 
     received_ms: int | None = None
     changed_ms: int | None = None
+    as_of_ms: int | None = None
     failed_ms: int | None = None
     error: str | None = None
     detail: str | None = None
@@ -62,6 +67,7 @@ def store(
 ) -> bool:
     """Write an answer's tickers; False when a newer fencing token has written before.
 
+    Raises ClockError when this host's clock is off.
     ``digest`` names the answer's bytes: the same one again means that nothing changed.
     """
     rows: list[str] = []
@@ -75,8 +81,9 @@ def store(
     stored = run_script(
         "tickers_store",
         [keys.fence(f"tickers:{exchange}"), keys.tickers(exchange), keys.feed(exchange)],
-        [token, digest, received_ms, *rows],
+        [token, digest, received_ms, settings.MAX_CLOCK_OFF_MS, *rows],
     )
+    check_own_clock(stored)
     return bool(stored)
 
 
@@ -125,6 +132,7 @@ def _feed(fields: Mapping[bytes, bytes]) -> Feed:
     return Feed(
         received_ms=_optional_ms(texts.get("received_ms")),
         changed_ms=_optional_ms(texts.get("changed_ms")),
+        as_of_ms=_optional_ms(texts.get("as_of_ms")),
         failed_ms=_optional_ms(texts.get("failed_ms")),
         error=texts.get("error"),
         detail=texts.get("detail"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import msgspec
 from django.conf import settings
 from msgspec.structs import replace
 
 from oracle import heartbeat, metrics, price_board, ticker_book
-from oracle.aggregation import Aggregate, aggregate, publishable
+from oracle.aggregation import aggregate, publishable
+from oracle.agreement import find_disagreeing
 from oracle.catalog import Catalog, CatalogReader, CatalogSymbol
 from oracle.conversion import Leg, Rate, convert, find_path, walk
 from oracle.ticker_book import Quote
@@ -20,6 +22,8 @@ NO_TICKER = "no ticker"
 STALE = "stale"
 NO_PATH = "no conversion"
 OUT_OF_RANGE = "out of range"
+# A price older than this tells nothing about which of two exchanges is right.
+LAST_PRICE_MAX_AGE_MS = 600_000
 _DECIMALS = 18  # of NUMERIC(38,18)
 _ZERO = Decimal(0)
 
@@ -49,7 +53,8 @@ class Rules:
     """What a quote must meet to be in a price, and whether the prices are simulated."""
 
     max_age_ms: int
-    max_deviation_factor: int
+    max_deviation_factor: Decimal
+    max_rate_factor: Decimal
     simulated: bool = False
 
 
@@ -93,6 +98,7 @@ class IndexWriter:
         self._reader = CatalogReader()
         self._catalog: Catalog | None = None
         self._plans: tuple[Plan, ...] = ()
+        self._last: dict[str, Price] = {}
 
     def tick(self, *, now_ms: int, token: str) -> Tick:
         """Price every symbol at ``now_ms`` and record what came of it."""
@@ -100,12 +106,26 @@ class IndexWriter:
             catalog = self._reader.current()
             if catalog is not self._catalog:
                 self._catalog, self._plans = catalog, make_plans(catalog)
+                self._last = price_board.read(plan.symbol.name for plan in self._plans)
             rules = Rules(
                 max_age_ms=settings.TICKER_MAX_AGE_MS,
-                max_deviation_factor=settings.MAX_DEVIATION_FACTOR,
+                max_deviation_factor=Decimal(settings.MAX_DEVIATION_FACTOR),
+                max_rate_factor=1 + Decimal(settings.MAX_RATE_SPREAD_BPS) / 10_000,
                 simulated=settings.SIMULATED,
             )
-            tick = update_index(self._plans, catalog.exchanges, rules, now_ms=now_ms, token=token)
+            book = ticker_book.read(catalog.exchanges)
+            prices, without = price_symbols(
+                self._plans, book, rules, now_ms=now_ms, last=self._last
+            )
+            tick = Tick(
+                prices=prices,
+                without_source=without,
+                published=price_board.publish(prices, now_ms=now_ms, token=token),
+                turned_stale=price_board.mark_stale(without, token=token) if without else 0,
+            )
+        if prices and not tick.published:
+            return tick  # a later tick was faster: nothing came of this one
+        self._last |= {price.symbol: price for price in prices}
         _count(tick)
         heartbeat.beat("index", now_ms=now_ms, published=tick.published)
         return tick
@@ -120,29 +140,26 @@ def _count(tick: Tick) -> None:
                     metrics.OUTLIERS.labels(source.exchange).inc()
 
 
-def update_index(
-    plans: Sequence[Plan], exchanges: Iterable[str], rules: Rules, *, now_ms: int, token: str
-) -> Tick:
-    """One tick: read the whole book, price each symbol, publish, fold into candles."""
-    prices, without = price_symbols(plans, ticker_book.read(exchanges), rules, now_ms=now_ms)
-    return Tick(
-        prices=prices,
-        without_source=without,
-        published=price_board.publish(prices, now_ms=now_ms, token=token),
-        turned_stale=price_board.mark_stale(without, token=token) if without else 0,
-    )
-
-
 def price_symbols(
-    plans: Sequence[Plan], book: Book, rules: Rules, *, now_ms: int
+    plans: Sequence[Plan],
+    book: Book,
+    rules: Rules,
+    *,
+    now_ms: int,
+    last: Mapping[str, Price] | None = None,
 ) -> tuple[tuple[Price, ...], tuple[str, ...]]:
-    """The prices that can be made of the book at ``now_ms``, and the symbols without a source."""
+    """The prices that can be made of the book at ``now_ms``, and the symbols without a source.
+
+    ``last`` are the prices made before: where too few exchanges are left to outvote one that has
+    gone mad, they tell which it is.
+    """
     moment = _Moment(book=book, oldest_ms=now_ms - rules.max_age_ms)
     prices: list[Price] = []
     without: list[str] = []
     for plan in plans:
         sources = [_source(each, moment) for each in plan.inputs]
-        price = _price(plan.symbol, sources, rules, now_ms)
+        before = last.get(plan.symbol.name) if last else None
+        price = _price(plan.symbol, sources, rules, now_ms, before)
         if price is None:
             without.append(plan.symbol.name)
             continue
@@ -204,12 +221,6 @@ def _source(listing: Input, moment: _Moment) -> Source:
     )
 
 
-def _storable(price: Decimal) -> Decimal:
-    """``price`` as it will be stored: some exchanges write thirty decimals."""
-    exponent = price.as_tuple().exponent
-    return price if exponent >= -_DECIMALS else publishable(price)  # type: ignore[operator]
-
-
 def _absent(listing: Input, reason: str, quote: Quote | None = None) -> Source:
     return Source(
         exchange=listing.exchange,
@@ -226,44 +237,115 @@ def _absent(listing: Input, reason: str, quote: Quote | None = None) -> Source:
 
 
 def _price(
-    symbol: CatalogSymbol, sources: Sequence[Source], rules: Rules, now_ms: int
+    symbol: CatalogSymbol,
+    listings: Sequence[Source],
+    rules: Rules,
+    now_ms: int,
+    before: Price | None,
 ) -> Price | None:
-    """The price of a symbol's sources at ``now_ms``; None when none of them is usable."""
-    usable = [source for source in sources if source.kept]
-    if not usable:
+    """The price of a symbol's listings at ``now_ms``; None when none of them is to be believed."""
+    groups = _by_exchange(listings)
+    if not groups:
+        return None
+    reasons = _disagreeing(symbol, groups, rules, now_ms, before)
+    believed = [index for index in range(len(groups)) if index not in reasons]
+    if not believed:
         return None
     result = aggregate(
-        [source.price for source in usable],  # type: ignore[misc]
-        [source.weight for source in usable],  # type: ignore[misc]
-        max_deviation_factor=rules.max_deviation_factor,
+        [groups[index].price for index in believed], [groups[index].weight for index in believed]
     )
-    receipt = _receipt(sources, usable, result) if result.rejected else sources
-    kept = [source for source in receipt if source.kept]
-    source_count = len({source.exchange for source in kept})
+    reasons |= {believed[index]: reason for index, reason in result.rejected.items()}
+    sources = _with_reasons(listings, groups, reasons) if reasons else listings
+    source_count = len(groups) - len(reasons)
     return Price(
         symbol=symbol.name,
         price=_storable(result.price),
         method=result.method,
         status="fresh" if source_count >= symbol.min_sources else "degraded",
         timestamp_ms=now_ms,
-        as_of_ms=min(source.as_of_ms or 0 for source in kept),
+        as_of_ms=min(source.as_of_ms or 0 for source in sources if source.kept),
         confidence=result.confidence,
         spread_bps=result.spread_bps,
         stdev=result.stdev,
         variance=result.variance,
         source_count=source_count,
-        outliers_removed=len(result.rejected),
-        sources=tuple(receipt),
+        outliers_removed=len(reasons),
+        sources=tuple(sources),
         simulated=rules.simulated,
     )
 
 
-def _receipt(
-    sources: Sequence[Source], usable: Sequence[Source], result: Aggregate
+class _Group(msgspec.Struct, gc=False):
+    """One exchange's contribution to a price, all its listings together.
+
+    Judged as one: with a vote for each listing, an exchange that is mad in two of six would move
+    the quartiles and stay in.
+    """
+
+    exchange: str
+    price: Decimal
+    weight: Decimal
+
+
+def _by_exchange(listings: Sequence[Source]) -> list[_Group]:
+    """The usable listings, by exchange: volume-weighted, or their mean where none has volume."""
+    by_name: dict[str, list[Source]] = {}
+    for source in listings:
+        if source.kept:
+            by_name.setdefault(source.exchange, []).append(source)
+    groups = []
+    for name, sources in by_name.items():
+        price, weight = _known(sources[0].price), _known(sources[0].weight)
+        if len(sources) > 1:
+            weights = [_known(source.weight) for source in sources]
+            weight = sum(weights, _ZERO)
+            if not weight:
+                weights = [Decimal(1)] * len(sources)
+            total = sum(
+                (_known(s.price) * each for s, each in zip(sources, weights, strict=True)), _ZERO
+            )
+            price = total / sum(weights, _ZERO)
+        groups.append(_Group(name, price, weight))
+    return groups
+
+
+def _known(number: Decimal | None) -> Decimal:
+    """What a source that is kept always has."""
+    if number is None:
+        raise ValueError("a source without price or weight cannot be kept")
+    return number
+
+
+def _disagreeing(
+    symbol: CatalogSymbol,
+    groups: Sequence[_Group],
+    rules: Rules,
+    now_ms: int,
+    before: Price | None,
+) -> dict[int, str]:
+    """The groups that are not to be believed; rates are judged more strictly."""
+    recent = before is not None and now_ms - before.timestamp_ms <= LAST_PRICE_MAX_AGE_MS
+    return find_disagreeing(
+        [group.price for group in groups],
+        factor=rules.max_rate_factor if symbol.is_rate else rules.max_deviation_factor,
+        last_price=before.price if before is not None and recent else None,
+    )
+
+
+def _with_reasons(
+    listings: Sequence[Source], groups: Sequence[_Group], reasons: Mapping[int, str]
 ) -> list[Source]:
-    """The sources with the outliers marked as such."""
-    reasons = {id(usable[index]): reason for index, reason in result.rejected.items()}
+    """The listings, those of the groups that ``reasons`` names by index marked as left out."""
+    by_name = {groups[index].exchange: reason for index, reason in reasons.items()}
     return [
-        replace(source, kept=False, reason=reasons[id(source)]) if id(source) in reasons else source
-        for source in sources
+        replace(source, kept=False, reason=by_name[source.exchange])
+        if source.kept and source.exchange in by_name
+        else source
+        for source in listings
     ]
+
+
+def _storable(price: Decimal) -> Decimal:
+    """``price`` as it will be stored: some exchanges write thirty decimals."""
+    exponent = price.as_tuple().exponent
+    return price if exponent >= -_DECIMALS else publishable(price)  # type: ignore[operator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Context
 from functools import partial
 from typing import Any
@@ -11,22 +12,30 @@ from typing import Any
 from ingestion import answers, wire
 from ingestion.adapter import Answer, Budget, Frames, Parsed, Refusal, Request
 from ingestion.spelling import from_concatenated, joined, split_symbol
-from oracle.values import Candle, ErrorCode, Side, Ticker, Trade
+from oracle.values import MAX_AMOUNT, MAX_DIGITS, Candle, ErrorCode, Side, Ticker, Trade
 
 NAME = "kraken"
 REST_URL = "https://api.kraken.com"
 WS_URL = "wss://ws.kraken.com/v2"
 WS_PING: str | None = '{"method":"ping"}'
 WS_PING_INTERVAL_MS = 30_000  # a silent socket is closed after about a minute
+WS_PROBE: str | None = '{"method":"ping"}'
+MAX_SYMBOLS_PER_SOCKET = 200  # none is documented
+MAX_MESSAGES_PER_SECOND = 10  # none is documented
+SOCKET_LIFETIME_MS: int | None = None
+ONE_BAD_SYMBOL_REFUSES_ALL = False
+TRADE_IDS_CONTIGUOUS = True
 DOCS = "https://docs.kraken.com/api"
 
 # About one call a second is safe; three in three leave room for a tick that comes early.
-# OHLC is counted apart, per address and pair.
+# OHLC and trades are counted apart, per address and pair.
 BUDGETS: Mapping[str, Budget] = {
     "ticker": Budget(units=3, window_ms=3000),
     "ohlc": Budget(units=1, window_ms=2000),
+    "trades": Budget(units=1, window_ms=1000),
 }
 MAX_CANDLES_PER_CALL = 720
+MAX_TRADES_PER_CALL = 1000
 MAX_CANDLES_BACK: int | None = 720  # asked for older ones, it gives the newest 720 all the same
 MAX_SYMBOLS_PER_CALL = 300  # beyond, all of them: one request line must not grow without end
 
@@ -55,7 +64,7 @@ ERROR_CODES = {
     "EGeneral:Invalid arguments": ErrorCode.BAD_REQUEST,
     "EGeneral:Unknown method": ErrorCode.BAD_REQUEST,
 }
-_EXACT = Context(prec=2 * wire.MAX_TEXT_CHARS)
+_EXACT = Context(prec=MAX_DIGITS)
 
 
 def to_native(symbol: str) -> str:
@@ -123,7 +132,9 @@ def _ticker(name: str, row: Any, *, received_ms: int) -> Ticker:
     quote_volume = None
     if volume is not None and vwap is not None:
         # A product has no digits of the wire's to keep: without its trailing zeros.
-        quote_volume = _EXACT.multiply(volume, vwap).normalize(_EXACT)
+        product = _EXACT.multiply(volume, vwap).normalize(_EXACT)
+        # The price is good without: a product of two absurd figures must not cost it.
+        quote_volume = product if product < MAX_AMOUNT else None
     return Ticker(
         exchange_symbol=name,
         price=wire.price(wire.field(row, "c"), 0),
@@ -249,6 +260,44 @@ def _trade_v1(name: str, row: Any, received_ms: int) -> Trade:
         event_ms=wire.seconds_ms(row, 2),
         received_ms=received_ms,
     )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the trades from a millisecond on: Kraken pages by nanosecond, not by id.
+
+    ``since`` is exclusive, and the trade itself may not have been the last of its millisecond.
+    """
+    return Request(
+        path="/0/public/Trades",
+        params=(
+            ("pair", exchange_symbol),
+            ("since", str(after_ms * 1_000_000 - 1)),
+            ("count", str(MAX_TRADES_PER_CALL)),
+        ),
+        budget="trades",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read past trades: price, volume, time s, side, type, -, id; oldest first.
+
+        {"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34507674",1688669597.8277369,
+          "b","m","",61044952], ...],"last":"1688671969993150842"}}
+
+    https://docs.kraken.com/api/docs/rest-api/get-recent-trades
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal)
+    result = answers.mapping(body, "result")
+    pair = next((key for key, rows in result.items() if isinstance(rows, list)), "")
+    rows = ((exchange_symbol, row) for row in answers.listing(result, pair))
+    return answers.read_past_trades(rows, _past_trade, answer)
+
+
+def _past_trade(name: str, row: Any, received_ms: int) -> Trade:
+    return replace(_trade_v1(name, row, received_ms), trade_id=wire.trade_id(row, 6))
 
 
 def _refusal(body: dict[str, Any], answer: Answer) -> Refusal | None:

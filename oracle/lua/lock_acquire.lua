@@ -1,5 +1,9 @@
 -- KEYS: lock, drawn tokens. ARGV: owner, ttl_ms. Returns a new fencing token, or false when held.
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  -- Its own already: sent twice, because the connection broke before the first answer came.
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
 -- Microseconds as 16 digits: tokens keep rising even when Redis lost its data and the counter.
 local time = redis.call('TIME')
 local token = string.format('%010d%06d', tonumber(time[1]), tonumber(time[2]))

@@ -1,8 +1,11 @@
 -- Publishes prices and folds each into the candle of its minute, all or nothing, fenced.
 -- KEYS: fence, open candles, (price, candle)…
--- ARGV: token, channel, price_ttl_s, now_ms, minute_ms, (symbol, json, price, sources)…
--- Returns how many were published; -1 when the token is too old.
-if not pass_fence(KEYS[1], ARGV[1]) then return -1 end
+-- ARGV: token, channel, price_ttl_s, now_ms, minute_ms, max_clock_off_ms,
+--       (symbol, json, price, sources)…
+-- Returns how many were published: 0 when the token is too old; -1 when the caller's clock is off,
+-- which would open candles in minutes to come, or again those of minutes long stored.
+if math.abs(tonumber(ARGV[4]) - now_ms()) > tonumber(ARGV[6]) then return -1 end
+if not pass_fence(KEYS[1], ARGV[1]) then return 0 end
 local channel, ttl, now, minute = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 -- "a,b" and "b,c" → "a,b,c"; nearly always both are the same text.
@@ -37,7 +40,7 @@ local function fold(key, symbol, price, sources)
 end
 
 local count = 0
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local key = 3 + count * 2
   redis.call('SET', KEYS[key], ARGV[i + 1], 'EX', ttl)
   redis.call('PUBLISH', channel, ARGV[i + 1])

@@ -46,8 +46,8 @@ def test_refused_waits_what_retry_after_says(retry_after: str, wait_ms: int | No
         (500, ErrorCode.BUSY),
         (503, ErrorCode.BUSY),
         (520, ErrorCode.BUSY),
-        (400, ErrorCode.BAD_REQUEST),
-        (404, ErrorCode.BAD_REQUEST),
+        (400, ErrorCode.EXCHANGE_ERROR),
+        (404, ErrorCode.EXCHANGE_ERROR),
         (302, ErrorCode.EXCHANGE_ERROR),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.aggregation import FAR_FROM_MEDIAN, OUTSIDE_FENCES, aggregate, median
+from oracle.aggregation import OUTSIDE_FENCES, aggregate, median
 from oracle.values import MAX_DIGITS
 
 D = Decimal
@@ -71,28 +71,6 @@ def test_rejected_names_the_index_as_given():
 
 def test_three_sources_have_no_fences():
     assert aggregate(texts(["100", "101", "120"]), texts([1] * 3)).rejected == {}
-
-
-@pytest.mark.parametrize("count", [3, 4])
-@pytest.mark.parametrize("factor", ["10", "0.1"])
-def test_one_mad_source_of_three_or_four_is_left_out(count, factor):
-    """With four, Q3 is the highest itself: Tukey's fences alone would let it set the price."""
-    mad = D(100) * D(factor)
-    result = aggregate([mad, *texts(["100", "101", "100.5"][: count - 1])], texts([1] * count))
-    assert list(result.rejected) == [0]
-    assert D(100) <= result.price <= D(101)
-
-
-def test_of_two_that_disagree_neither_is_left_out():
-    assert aggregate(texts(["100", "1000"]), texts([1, 1])).rejected == {}
-
-
-def test_the_deviation_factor_is_an_option_that_acts():
-    prices = texts(["100", "101", "250"])
-    assert aggregate(prices, texts([1] * 3), max_deviation_factor=3).rejected == {}
-    assert aggregate(prices, texts([1] * 3), max_deviation_factor=2).rejected == {
-        2: FAR_FROM_MEDIAN
-    }
 
 
 def test_spread_confidence_variance_and_deviation_are_of_the_kept():

@@ -98,3 +98,12 @@ def test_a_paused_writer_is_refused_by_the_fence():
     assert new is not None
     assert not run_script("lock_renew", [keys.lock("job")], [old.owner, 1_000])
     assert run_script("lock_renew", [keys.lock("job")], [new.owner, 1_000])
+
+
+def test_acquire_sent_twice_by_one_owner_is_its_own():
+    """The connection broke before the first answer came: the retry must not be refused."""
+    first = locks.acquire("job", ttl_ms=10_000, owner="me")
+    again = locks.acquire("job", ttl_ms=10_000, owner="me")
+    assert first is not None and again is not None
+    assert again.token > first.token
+    assert locks.acquire("job", ttl_ms=10_000, owner="you") is None

@@ -1,9 +1,11 @@
+import time
 from decimal import Decimal
 
 import msgspec
+import pytest
 
 from oracle import candle_book, keys, price_board
-from oracle.connection import redis_client
+from oracle.connection import ClockError, redis_client
 from oracle.values import Price, Source
 
 D = Decimal
@@ -173,3 +175,20 @@ def test_after_redis_forgot_its_scripts_they_are_loaded_again():
     publish(price("5"))
     redis_client().script_flush()
     assert publish(price("6", now_ms=NOW + 1_000), now_ms=NOW + 1_000) == 1
+
+
+def test_a_host_whose_clock_is_off_publishes_nothing(settings):
+    """One tick a year ahead would open candles that no flush takes for a year."""
+    settings.MAX_CLOCK_OFF_MS = 5_000
+    wrong = time.time_ns() // 1_000_000 + 3_600_000
+    with pytest.raises(ClockError):
+        publish(price(now_ms=wrong), now_ms=wrong)
+    assert price_board.read(["BTC/USDT"]) == {}
+    assert candle_book.waiting() == 0
+
+
+def test_no_fresh_price_is_older_than_its_legs_may_be(settings):
+    settings.TICKER_MAX_AGE_MS = 10_000
+    one = price("5", as_of_ms=NOW - 9_900)
+    assert price_board.freshness(one, now_ms=NOW + 1_000).status == "fresh"
+    assert price_board.freshness(one, now_ms=NOW + 2_200).status == "stale"

@@ -1,8 +1,10 @@
+import time
 from decimal import Decimal
 
 import pytest
 
 from oracle import ticker_book
+from oracle.connection import ClockError
 from oracle.ticker_book import Feed, Quote
 from oracle.values import ErrorCode, Ticker
 
@@ -94,6 +96,7 @@ def test_feed_says_what_happened_last():
     assert ticker_book.read_feeds(["binance"])["binance"] == Feed(
         received_ms=NOW + 1_000,
         changed_ms=NOW,
+        as_of_ms=NOW - 200,
         failed_ms=NOW + 2_000,
         error="TIMEOUT",
         detail="no answer in 2 s",
@@ -104,3 +107,14 @@ def test_feed_says_what_happened_last():
 def test_any_spelling_is_a_key(symbol):
     store(ticker(symbol))
     assert list(read()) == [symbol]
+
+
+def test_a_host_whose_clock_is_off_writes_nothing(settings):
+    """It would make a dead exchange's prices look fresh for as long as it is ahead."""
+    settings.MAX_CLOCK_OFF_MS = 5_000
+    now_ms = time.time_ns() // 1_000_000
+    for wrong in (now_ms + 60_000, now_ms - 60_000):
+        with pytest.raises(ClockError, match="synchronised"):
+            store(ticker(event_ms=None, received_ms=wrong), received_ms=wrong)
+    assert read() == {}
+    assert store(ticker(event_ms=None, received_ms=now_ms), received_ms=now_ms)

@@ -1,5 +1,6 @@
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from oracle import catalog, heartbeat, price_board, ticker_book
@@ -10,7 +11,7 @@ from prices.index import IndexWriter, Rules, make_plans, price_symbols
 
 D = Decimal
 NOW = 1_800_000_000_000
-RULES = Rules(max_age_ms=10_000, max_deviation_factor=3)
+RULES = Rules(max_age_ms=10_000, max_deviation_factor=D(3), max_rate_factor=D("1.02"))
 
 
 def symbol(name, **options):
@@ -56,8 +57,8 @@ def quote(price, *, volume=None, quote_volume="1000", as_of_ms=NOW - 100):
     )
 
 
-def run(made_plans, book):
-    prices, without = price_symbols(made_plans, book, RULES, now_ms=NOW)
+def run(made_plans, book, last=None):
+    prices, without = price_symbols(made_plans, book, RULES, now_ms=NOW, last=last)
     return {price.symbol: price for price in prices}, without
 
 
@@ -274,6 +275,78 @@ def test_the_receipt_lets_anyone_recompute_the_price():
     total = sum(s.weight for s in price.sources)
     again = sum(s.price * s.weight for s in price.sources) / total
     assert abs(again - price.price) < D("1e-9")
+
+
+# --- one exchange goes mad: every price stays where the others are, the converted ones too ---
+
+EVERYWHERE = {
+    "binance": {"BTCUSDT": "90000"},
+    "okx": {"BTC-USDT": "90010"},
+    "kraken": {"BTC/USDT": "90020", "BTC/USD": "89930", "USDT/USD": "0.9990"},
+    "coinbase": {"BTC-USD": "89940", "USDT-USD": "0.9991"},
+    "upbit": {"KRW-BTC": "125100000", "KRW-USDT": "1390"},
+}
+USDT_LISTINGS = (BINANCE, OKX, KRAKEN_USDT, KRAKEN_USD, UPBIT)
+COINBASE = ("coinbase", "BTC-USD")
+
+
+def world(mad=None, factor="10"):
+    return {
+        exchange: {
+            native: quote(D(price) * D(factor) if exchange == mad else price)
+            for native, price in quotes.items()
+        }
+        for exchange, quotes in EVERYWHERE.items()
+    }
+
+
+def all_plans():
+    usdt = (*USDT_LISTINGS, listing(*COINBASE, "BTC/USDT", "USD"))
+    usd = (listing(each.exchange, each.exchange_symbol, "BTC/USD", each.quote) for each in usdt)
+    return make_plans(
+        Catalog(
+            exchanges=tuple(EVERYWHERE),
+            symbols=(symbol("BTC/USDT"), symbol("BTC/USD"), *RATES),
+            listings=(
+                *usdt,
+                *usd,
+                *RATE_LISTINGS,
+                listing("coinbase", "USDT-USD", "USDT/USD", "USD"),
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize("factor", ["10", "0.1", "1.5"])
+@pytest.mark.parametrize("mad", EVERYWHERE)
+def test_no_price_moves_when_one_exchange_goes_mad(mad, factor):
+    before, _ = run(all_plans(), world())
+    after, _ = run(all_plans(), world(mad, factor), last=before)
+    for name in ("BTC/USDT", "BTC/USD", "USDT/USD"):
+        assert abs(after[name].price / before[name].price - 1) < D("0.002")
+    assert mad in {s.exchange for s in after["BTC/USD"].sources if not s.kept}
+
+
+def test_a_disputed_rate_converts_nothing_and_nothing_is_made_up():
+    """From a standing start, with Kraken and Coinbase a factor of ten apart, nobody can tell."""
+    found, without = run(all_plans(), world("kraken"))
+    assert "USDT/USD" in without
+    assert D(89_000) < found["BTC/USDT"].price < D(91_000)
+    assert {s.reason for s in found["BTC/USDT"].sources if s.path == ("USD→USDT",)} == {
+        "no rate USDT/USD"
+    }
+    assert "BTC/USD" in without
+
+
+def test_a_source_alone_that_jumps_is_not_followed_for_ten_minutes():
+    before, _ = run(plans(BINANCE), {"binance": {"BTCUSDT": quote("100")}})
+    mad = {"binance": {"BTCUSDT": quote("1000")}}
+    assert run(plans(BINANCE), mad, last=before)[0] == {}
+    old = {
+        name: msgspec.structs.replace(price, timestamp_ms=NOW - 600_001)
+        for name, price in before.items()
+    }
+    assert run(plans(BINANCE), mad, last=old)[0]["BTC/USDT"].price == 1000
 
 
 # --- through Redis ---

@@ -177,3 +177,10 @@ def test_subscribe_messages_wants_no_snapshot() -> None:
         "method": "subscribe",
         "params": {"channel": "trade", "symbol": ["BTC/USD"], "snapshot": False},
     }
+
+
+def test_parse_tickers_absurd_volumes_do_not_cost_the_price() -> None:
+    body = '{"error":[],"result":{"XBTUSDT":{"c":["7"],"v":["1","9e18"],"p":["1","9e18"]}}}'
+    [ticker] = kraken.parse_tickers(answer(body)).values
+    assert ticker.price == 7
+    assert ticker.quote_volume is None
