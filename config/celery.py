@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Celery
-from celery.schedules import schedstate, schedule
+from celery.schedules import crontab, schedstate, schedule
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -55,6 +55,7 @@ app.conf.update(
     task_default_queue="market",
     task_routes={
         "ingestion.fetch_*": {"queue": "fetch"},
+        "prices.save_rates": {"queue": "market"},  # it waits for the database
         "prices.*": {"queue": "price"},
         "market.*": {"queue": "market"},
     },
@@ -83,6 +84,23 @@ app.conf.update(
             # The fetches of the second are sent at its start; most are back by its middle.
             "schedule": clock(1, at=0.5),
             "options": {"expires": 1},
+        },
+        "rates": {
+            "task": "prices.publish_rates",
+            # The last trades of the window are counted within half a second.
+            "schedule": clock(10, at=0.5),
+            "options": {"expires": 9},
+        },
+        "save rates": {
+            "task": "prices.save_rates",
+            "schedule": clock(10, at=2),
+            "options": {"expires": 10},
+        },
+        "currencies": {
+            "task": "ingestion.fetch_fx",
+            # Fetched in the first minute of each hour; asked for again until that went well.
+            "schedule": crontab(minute="*"),
+            "options": {"expires": 50},
         },
         "flush": {
             "task": "market.flush_candles",

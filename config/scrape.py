@@ -62,6 +62,12 @@ def _gauges(facts: Facts) -> Iterator[Metric]:
         "symbol",
         ((name, price.age_ms / 1_000) for name, price in facts.prices.items() if price),
     )
+    yield _gauge(
+        "oracle_trade_log_lag",
+        "Seconds since the oldest batch of trades was logged that is not counted yet.",
+        "exchange",
+        ((name, lag_ms / 1_000) for name, lag_ms in facts.trade_lags_ms.items()),
+    )
     waiting = GaugeMetricFamily(
         "oracle_candles_waiting", "Candles in Redis that are not stored yet."
     )

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ingestion import breaker
 from ingestion.breaker import Circuit
 from market import flush, query
-from oracle import candle_book, heartbeat, leader, price_board, ticker_book
+from oracle import candle_book, heartbeat, leader, price_board, ticker_book, trade_totals
 from oracle.connection import redis_client
 from oracle.price_board import Freshness
 from oracle.ticker_book import Feed
@@ -48,6 +48,7 @@ class Facts:
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     candles_waiting: int = 0
     flush_lag_ms: int = 0
+    trade_lags_ms: Mapping[str, int] = field(default_factory=dict)
     leaders: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -119,17 +120,18 @@ def read_facts() -> Facts:
     redis_client().ping()
     catalog = query.published_catalog()
     now_ms = time.time_ns() // 1_000_000
-    prices = price_board.read(catalog.names)
+    prices = price_board.read(catalog.spot_names)
     return Facts(
         now_ms=now_ms,
         feeds=ticker_book.read_feeds(catalog.exchanges),
         circuits=breaker.states(catalog.exchanges, now_ms=now_ms),
         prices={
             name: price_board.freshness(prices[name], now_ms=now_ms) if name in prices else None
-            for name in sorted(catalog.names)
+            for name in sorted(catalog.spot_names)
         },
         beats=heartbeat.last(("index", "flush")),
         candles_waiting=candle_book.waiting(),
         flush_lag_ms=flush.lag_ms(now_ms=now_ms),
+        trade_lags_ms=trade_totals.lags_ms(catalog.exchanges, now_ms=now_ms),
         leaders={role: leader.holder(role) for role in ELECTED_ROLES},
     )

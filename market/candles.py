@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import connection, models
 
-from market.models import Candle1m, Fence
-from oracle import candle_book
+from market import volumes
+from market.models import DECIMALS, DIGITS, Candle1m, Fence
+from market.volumes import Minute
+from oracle import candle_book, trade_totals
 from oracle.candle_book import MINUTE_MS, OpenCandle
+from oracle.trade_totals import Sums
 
-# What a flush knows; volumes come from trades, by their own way, and are not to be overwritten.
 _PRICE_COLUMNS = ("open", "high", "low", "close", "source_count", "sources")
+_VOLUME_COLUMNS = ("volume", "quote_volume", "vwap", "trade_count")
+# Totals only grow: fewer trades than are stored, or none known, are those of a Redis that lost its
+# data. What was known is not overwritten with less.
+_AS_MUCH = "{given}.trade_count >= COALESCE(held.trade_count, 0)"
 
 
 class FencedOutError(Exception):
@@ -96,68 +102,121 @@ def claim_fence(resource: str, token: str) -> None:
             )
 
 
-def upsert_prices(candles: Sequence[OpenCandle]) -> Written:
-    """Write the prices of candles, inside the caller's transaction.
+def upsert(candles: Sequence[OpenCandle], known: Mapping[Minute, Sums]) -> Written:
+    """Write the prices of candles and what is known of trades, inside the caller's transaction.
 
     A row that is already there is changed, and its revision raised, only where it differs: a flush
-    may be repeated. Volumes, which other writers know, stay.
+    may be repeated. Trades of a minute that is not among the candles go to its row if there is one.
     """
-    if not candles:
-        return Written()
+    created, revised = _upsert_candles(candles, known) if candles else (0, 0)
+    priced = {(candle.symbol, candle.open_ms) for candle in candles}
+    rest = {minute: sums for minute, sums in known.items() if minute not in priced}
+    return Written(created=created, revised=revised + (_update_volumes(rest) if rest else 0))
+
+
+def _upsert_candles(candles: Sequence[OpenCandle], known: Mapping[Minute, Sums]) -> tuple[int, int]:
+    """How many rows were made, and how many changed."""
+    columns = ", ".join(("symbol", "time", *_PRICE_COLUMNS, *_VOLUME_COLUMNS, "revision"))
+    updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in _PRICE_COLUMNS)
+    as_much = _AS_MUCH.format(given="EXCLUDED")
+    volume_updates = ", ".join(
+        f"{name} = CASE WHEN {as_much} THEN EXCLUDED.{name} ELSE held.{name} END"
+        for name in _VOLUME_COLUMNS
+    )
+    times = {ms: to_datetime(ms) for ms in {candle.open_ms for candle in candles}}
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_candle "
             "(LIKE ohlcv_1m INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
         )
-        columns = ", ".join(("symbol", "time", *_PRICE_COLUMNS))
-        with cursor.copy(f"COPY incoming_candle ({columns}, revision) FROM STDIN") as copy:
+        with cursor.copy(f"COPY incoming_candle ({columns}) FROM STDIN") as copy:
             for candle in candles:
-                copy.write_row(_row(candle))
-        updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in _PRICE_COLUMNS)
-        held = ", ".join(f"held.{name}" for name in _PRICE_COLUMNS)
-        given = ", ".join(f"EXCLUDED.{name}" for name in _PRICE_COLUMNS)
+                sums = known.get((candle.symbol, candle.open_ms))
+                copy.write_row(_row(candle, times[candle.open_ms], sums))
         cursor.execute(
-            f"WITH written AS (INSERT INTO ohlcv_1m AS held ({columns}, revision) "
-            f"SELECT {columns}, 0 FROM incoming_candle "
-            f"ON CONFLICT (symbol, time) DO UPDATE SET {updates}, revision = held.revision + 1 "
-            f"WHERE ({held}) IS DISTINCT FROM ({given}) RETURNING revision) "
+            f"WITH written AS (INSERT INTO ohlcv_1m AS held ({columns}) "
+            f"SELECT {columns} FROM incoming_candle ON CONFLICT (symbol, time) DO UPDATE SET "
+            f"{updates}, {volume_updates}, revision = held.revision + 1 "
+            f"WHERE {_differ(_PRICE_COLUMNS, 'EXCLUDED')} "
+            f"OR ({as_much} AND {_differ(_VOLUME_COLUMNS, 'EXCLUDED')}) RETURNING revision) "
             "SELECT count(*) FILTER (WHERE revision = 0), count(*) FILTER (WHERE revision > 0) "
             "FROM written"
         )
         created, revised = cursor.fetchone()
-        return Written(created=created, revised=revised)
+        return created, revised
 
 
-def _row(candle: OpenCandle) -> tuple[object, ...]:
+def _update_volumes(known: Mapping[Minute, Sums]) -> int:
+    """How many rows changed."""
+    number = f"numeric({DIGITS}, {DECIMALS})"  # as stored, or what is equal would seem to differ
+    rows = [(symbol, to_datetime(ms), *_volumes(sums)) for (symbol, ms), sums in known.items()]
+    updates = ", ".join(f"{name} = given.{name}" for name in _VOLUME_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE ohlcv_1m AS held SET {updates}, revision = held.revision + 1 FROM ("
+            f"SELECT symbol, time, volume::{number}, quote_volume::{number}, vwap::{number}, "
+            "trade_count FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[], "
+            "%s::numeric[], %s::numeric[], %s::bigint[]) "
+            "AS rows (symbol, time, volume, quote_volume, vwap, trade_count)) AS given "
+            "WHERE held.symbol = given.symbol AND held.time = given.time "
+            f"AND {_AS_MUCH.format(given='given')} AND {_differ(_VOLUME_COLUMNS, 'given')}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+        changed: int = cursor.rowcount
+        return changed
+
+
+def _differ(columns: Sequence[str], given: str) -> str:
+    held = ", ".join(f"held.{name}" for name in columns)
+    others = ", ".join(f"{given}.{name}" for name in columns)
+    return f"({held}) IS DISTINCT FROM ({others})"
+
+
+def _row(candle: OpenCandle, time: datetime, sums: Sums | None) -> tuple[object, ...]:
+    names = '","'.join(candle.sources)
     return (
         candle.symbol,
-        to_datetime(candle.open_ms),
+        time,
         candle.open,
         candle.high,
         candle.low,
         candle.close,
         len(candle.sources),
-        list(candle.sources),
+        f'{{"{names}"}}',  # an array as text: psycopg takes three times as long over a list
+        *(_volumes(sums) if sums else _UNKNOWN),
         0,
     )
+
+
+_UNKNOWN = (None,) * len(_VOLUME_COLUMNS)
+
+
+def _volumes(sums: Sums) -> tuple[object, ...]:
+    return sums.volume, sums.quote_volume, sums.vwap, sums.trade_count
 
 
 def read_page(symbol: str, *, from_ms: int, to_ms: int, limit: int, now_ms: int) -> Page:
     """The first ``limit`` 1m candles that open in ``[from_ms, to_ms)``, oldest first.
 
-    What Redis still holds, the open minute first of all, is merged over what is stored.
+    What Redis still holds, the open minute first of all, is merged over what is stored: prices and
+    trades each, for either may be the newer.
     """
+    # Redis first: a flush that commits in between leaves a candle in both, never in neither.
+    waiting = list(_from_redis(symbol, from_ms=from_ms, to_ms=to_ms, now_ms=now_ms))
     rows = list(
         Candle1m.objects.filter(
             symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
         ).order_by("time")[: limit + 1]
     )
     merged = {candle.open_ms: candle for candle in map(_stored, rows)}
-    # A full page that ends before the last minutes has no use for Redis.
+    # Behind a full page there may be stored candles between it and what waits: not part of it.
     newest_ms = max(merged, default=0) if len(rows) > limit else to_ms
-    for candle in _from_redis(symbol, from_ms=from_ms, to_ms=min(to_ms, newest_ms), now_ms=now_ms):
+    for candle in waiting:
+        if candle.open_ms >= newest_ms:
+            continue
         held = merged.get(candle.open_ms)
         merged[candle.open_ms] = _with_volumes(candle, held) if held else candle
+    _merge_trades(symbol, merged, stored={epoch_ms(row.time) for row in rows})
     ordered = [merged[open_ms] for open_ms in sorted(merged)]
     return Page(
         candles=tuple(ordered[:limit]),
@@ -198,6 +257,26 @@ def _from_redis(symbol: str, *, from_ms: int, to_ms: int, now_ms: int) -> Iterab
             closed=candle.open_ms + MINUTE_MS <= now_ms,
             revision=0,
         )
+
+
+def _merge_trades(symbol: str, merged: dict[int, StoredCandle], *, stored: set[int]) -> None:
+    """Put what is newly known of trades into candles that are not stored, or not with these."""
+    from_ms = trade_totals.unflushed_from()
+    wanted = [
+        (symbol, open_ms)
+        for open_ms in merged
+        if open_ms not in stored or (from_ms is not None and open_ms >= from_ms)
+    ]
+    for (_, open_ms), sums in volumes.read(wanted).known.items():
+        candle = merged[open_ms]
+        if sums.trade_count >= (candle.trade_count or 0):
+            merged[open_ms] = replace(
+                candle,
+                volume=sums.volume,
+                quote_volume=sums.quote_volume,
+                vwap=sums.vwap,
+                trade_count=sums.trade_count,
+            )
 
 
 def _with_volumes(fresh: StoredCandle, stored: StoredCandle) -> StoredCandle:

@@ -23,8 +23,9 @@ def load() -> Catalog:
                 quote=symbol.quote,
                 min_sources=symbol.min_sources,
                 is_rate=symbol.is_rate,
+                derived_from=symbol.derived_from.name if symbol.derived_from else None,
             )
-            for symbol in Symbol.objects.filter(enabled=True)
+            for symbol in Symbol.objects.filter(enabled=True).select_related("derived_from")
         ),
         listings=tuple(
             CatalogListing(exchange=exchange, exchange_symbol=native, symbol=symbol, quote=quote)

@@ -2,6 +2,10 @@
 
 Whatever dies in between, the candle is still in Redis and is flushed again; writing it twice
 changes nothing. A database that is away for hours costs time, not candles.
+
+A candle's prices come from the index and its volumes from trades, and either may change after the
+minute was flushed: each has a list of what is due and a version of its own. Both are written
+together, and each is marked only as it was read.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
-from market import candles
-from oracle import candle_book, heartbeat, keys, metrics
+from market import candles, volumes
+from market.volumes import Volumes
+from oracle import candle_book, heartbeat, keys, metrics, trade_totals
 from oracle.candle_book import MINUTE_MS, OpenCandle
 from oracle.connection import redis_client
 from oracle.jsontext import encode
@@ -31,6 +36,18 @@ class Flushed:
     waiting: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Candles whose prices are due, and the trades of these and of other minutes."""
+
+    candles: list[OpenCandle]
+    volumes: Volumes
+
+    @property
+    def size(self) -> int:
+        return len(self.candles) + len(self.volumes.totals)
+
+
 def flush_candles(*, now_ms: int, token: str) -> Flushed:
     """Write every candle whose minute is over, oldest first, batch by batch.
 
@@ -38,35 +55,42 @@ def flush_candles(*, now_ms: int, token: str) -> Flushed:
     away: the batches committed before stay, the rest waits in Redis.
     """
     created = revised = waiting = 0
-    while True:
-        batch = candle_book.due(
-            now_ms=now_ms, grace_ms=settings.FLUSH_GRACE_MS, limit=CANDLES_PER_BATCH
-        )
-        if not batch:
-            break
+    while (batch := _due(now_ms)).size:
         written = _commit(batch, token)
-        done = candle_book.mark_flushed(batch, now_ms=now_ms)
+        done = candle_book.mark_flushed(batch.candles, now_ms=now_ms)
+        done += trade_totals.mark_flushed(batch.volumes.totals, now_ms=now_ms)
         _record(batch, now_ms)
         created += written.created
         revised += written.revised
-        waiting += len(batch) - done
+        waiting += batch.size - done
         if not done:  # all of it changed meanwhile: leave it, or this would never end
             break
+    trade_totals.forget(now_ms=now_ms)
     metrics.CANDLE_REVISIONS.inc(revised)
     heartbeat.beat("flush", now_ms=now_ms, created=created, revised=revised, waiting=waiting)
     return Flushed(created=created, revised=revised, waiting=waiting)
 
 
-def _commit(batch: list[OpenCandle], token: str) -> candles.Written:
+def _due(now_ms: int) -> _Batch:
+    grace_ms, limit = settings.FLUSH_GRACE_MS, CANDLES_PER_BATCH
+    found = candle_book.due(now_ms=now_ms, grace_ms=grace_ms, limit=limit)
+    minutes = dict.fromkeys((candle.symbol, candle.open_ms) for candle in found)
+    changed = trade_totals.due(now_ms=now_ms, grace_ms=grace_ms, limit=limit)
+    return _Batch(candles=found, volumes=volumes.read([*(minutes | dict.fromkeys(changed))]))
+
+
+def _commit(batch: _Batch, token: str) -> candles.Written:
     with transaction.atomic():
         candles.claim_fence(RESOURCE, token)
-        return candles.upsert_prices(batch)
+        return candles.upsert(batch.candles, batch.volumes.known)
 
 
-def _record(batch: list[OpenCandle], now_ms: int) -> None:
+def _record(batch: _Batch, now_ms: int) -> None:
     """Note what was flushed last, of all symbols together."""
-    newest_ms = max(candle.open_ms for candle in batch)
-    note = encode({"open_ms": newest_ms, "at_ms": now_ms, "candles": len(batch)})
+    if not batch.candles:
+        return
+    newest_ms = max(candle.open_ms for candle in batch.candles)
+    note = encode({"open_ms": newest_ms, "at_ms": now_ms, "candles": len(batch.candles)})
     redis_client().set(keys.flush_last(), note)
 
 

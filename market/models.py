@@ -51,7 +51,20 @@ class Symbol(models.Model):
         default=False,
         help_text="Other symbols may be converted with it. Priced before them, never converted.",
     )
+    derived_from = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="derived",
+        help_text="Its trade rate is converted from that one's. It is listed nowhere.",
+    )
     enabled = models.BooleanField(default=True)
+    narrowed = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Disabled by SYMBOLS: enabled again when that no longer leaves it out.",
+    )
 
     class Meta:
         db_table = "symbol"
@@ -67,6 +80,9 @@ class Symbol(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(min_sources__gte=1), name="symbol_min_sources_positive"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(derived_from=models.F("id")), name="symbol_not_from_itself"
             ),
         )
 

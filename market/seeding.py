@@ -31,6 +31,8 @@ def check_origin() -> None:
 def chosen(wanted: Collection[str]) -> frozenset[str]:
     """The names of the symbols to price: those wanted, in any spelling, and all rates; none: all.
 
+    With a derived one its origin is priced too.
+
     Raises UnknownSymbolError naming each one that is not among the seeds.
     """
     known = {symbol.name for symbol in seeds.SYMBOLS}
@@ -44,15 +46,16 @@ def chosen(wanted: Collection[str]) -> frozenset[str]:
             unknown.append(str(error))
     if unknown:
         raise UnknownSymbolError(f"SYMBOLS: {'; '.join(unknown)}. There are {_listing(known)}")
-    return frozenset(names)
+    origins = [each.derived_from for each in seeds.SYMBOLS if each.name in names]
+    return frozenset(names.union(filter(None, origins)))
 
 
 @transaction.atomic
 def seed(wanted: Collection[str]) -> int:
     """Write exchanges, symbols and listings that are missing; how many symbols are enabled.
 
-    ``wanted`` narrows what is priced: with it, a seeded symbol is enabled if it is wanted and
-    disabled if not. Without it nothing that exists is changed.
+    ``wanted`` narrows what is priced: a seeded symbol that is not wanted is disabled, and enabled
+    again once it is wanted or nothing is narrowed any more. What a person disabled stays so.
     """
     names = chosen(wanted)
     for name, title in seeds.EXCHANGES.items():
@@ -65,18 +68,25 @@ def seed(wanted: Collection[str]) -> int:
                 quote=symbol.quote,
                 min_sources=symbol.min_sources,
                 is_rate=symbol.is_rate,
-                enabled=symbol.name in names,
             )
             for symbol in seeds.SYMBOLS
         ),
         ignore_conflicts=True,
     )
-    if wanted:
-        seeded = Symbol.objects.filter(name__in=[symbol.name for symbol in seeds.SYMBOLS])
-        seeded.filter(name__in=names).update(enabled=True)
-        seeded.exclude(name__in=names).update(enabled=False)
+    seeded = Symbol.objects.filter(name__in=[symbol.name for symbol in seeds.SYMBOLS])
+    seeded.filter(name__in=names, narrowed=True).update(enabled=True, narrowed=False)
+    seeded.exclude(name__in=names).filter(enabled=True).update(enabled=False, narrowed=True)
+    _seed_derived()
     _seed_listings()
     return Symbol.objects.filter(enabled=True).count()
+
+
+def _seed_derived() -> None:
+    ids = dict(Symbol.objects.values_list("name", "id"))
+    for symbol in seeds.SYMBOLS:
+        if symbol.derived_from:
+            fresh = Symbol.objects.filter(name=symbol.name, derived_from=None)
+            fresh.update(derived_from_id=ids[symbol.derived_from])
 
 
 def _seed_listings() -> None:

@@ -56,6 +56,7 @@ class SeedSymbol:
     quote: str
     min_sources: int = 2
     is_rate: bool = False
+    derived_from: str | None = None
 
     @property
     def name(self) -> str:
@@ -79,11 +80,17 @@ RATES = (
 _RATE_LISTED = (("kraken", "USD"), ("coinbase", "USD"), ("upbit", "KRW"))
 # Pairs in won are Upbit's own: nobody else quotes them.
 _WON = ("BTC", "ETH", "XRP")
+# Nobody of ours quotes roubles: these follow the dollar pairs, by the central bank's rate.
+_ROUBLES = ("BTC", "ETH", "XMR")
 
 SYMBOLS = (
     *RATES,
     *(SeedSymbol(base=base, quote=quote) for base in ASSETS for quote in ("USDT", "USD")),
     *(SeedSymbol(base=base, quote="KRW", min_sources=1) for base in _WON),
+    *(
+        SeedSymbol(base=base, quote="RUB", min_sources=1, derived_from=f"{base}/USD")
+        for base in _ROUBLES
+    ),
 )
 
 
@@ -94,7 +101,9 @@ def _spell(exchange: str, base: str, quote: str) -> str:
 def _listings() -> tuple[SeedListing, ...]:
     made = []
     for symbol in SYMBOLS:
-        if symbol.is_rate:
+        if symbol.derived_from:
+            venues = []
+        elif symbol.is_rate:
             venues = [(name, quote) for name, quote in _RATE_LISTED if quote == symbol.quote]
         elif symbol.quote == "KRW":
             venues = [("upbit", "KRW")]

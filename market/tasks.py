@@ -18,7 +18,7 @@ FLUSH_EVERY_MS = 60_000
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name="market.flush_candles", ignore_result=True, time_limit=300)
+@shared_task(name="market.flush_candles", ignore_result=True)
 def flush_candles() -> None:
     """Write the candles of past minutes to the database; once a minute for all workers."""
     now_ms = time.time_ns() // 1_000_000
@@ -35,9 +35,14 @@ def flush_candles() -> None:
     log.info("flush.done", created=done.created, revised=done.revised, waiting=done.waiting)
 
 
-@shared_task(name="market.publish_catalog", ignore_result=True, time_limit=30)
+@shared_task(name="market.publish_catalog", ignore_result=True)
 @leader_only("catalog")
 def publish_catalog() -> None:
     """Bring the catalogue in Redis up to the database; the one in force stays when that is away."""
-    if catalog.publish():
+    try:
+        changed = catalog.publish()
+    except DatabaseError as error:
+        log.warning("catalog.kept", error=str(error))  # the one in Redis stays in force
+        return
+    if changed:
         log.info("catalog.published")

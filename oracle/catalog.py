@@ -17,13 +17,18 @@ from oracle.connection import redis_client
 
 
 class CatalogSymbol(msgspec.Struct, frozen=True, kw_only=True):
-    """A symbol to price. ``is_rate``: others convert with it, so it is priced first."""
+    """A symbol to price. ``is_rate``: others convert with it, so it is priced first.
+
+    ``derived_from``: the symbol whose trade rate is converted into this one's; it has no listings
+    of its own, and no spot index.
+    """
 
     name: str
     base: str
     quote: str
     min_sources: int
     is_rate: bool = False
+    derived_from: str | None = None
 
 
 class CatalogListing(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +55,34 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for listing in self.listings:
             asked[listing.exchange][listing.exchange_symbol] = None
         return {name: tuple(symbols) for name, symbols in asked.items()}
+
+    @cached_property
+    def markets(self) -> dict[str, dict[str, str]]:
+        """The one symbol of each market, by exchange and exchange symbol.
+
+        Only listings in the symbol's own quote currency: a market belongs to one symbol, or its
+        trades would be counted twice, and sums over converted ones would not be exact.
+        """
+        quotes = {symbol.name: symbol.quote for symbol in self.symbols}
+        found: dict[str, dict[str, str]] = {name: {} for name in self.exchanges}
+        for each in self.listings:
+            if each.quote == quotes.get(each.symbol):
+                found[each.exchange].setdefault(each.exchange_symbol, each.symbol)
+        return found
+
+    @cached_property
+    def venues(self) -> dict[str, frozenset[str]]:
+        """The exchanges whose trades make up each symbol's volume."""
+        found: dict[str, set[str]] = {}
+        for exchange, symbols in self.markets.items():
+            for symbol in symbols.values():
+                found.setdefault(symbol, set()).add(exchange)
+        return {symbol: frozenset(exchanges) for symbol, exchanges in found.items()}
+
+    @cached_property
+    def spot_names(self) -> frozenset[str]:
+        """The names of the symbols that the spot index prices: all but the derived."""
+        return frozenset(each.name for each in self.symbols if each.derived_from is None)
 
     @cached_property
     def names(self) -> frozenset[str]:

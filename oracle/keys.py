@@ -102,3 +102,76 @@ def ratelimit(address: str, scope: str) -> str:
 def channel(name: str) -> str:
     """Pub/sub channel: prices, rates, candles."""
     return _key(name)
+
+
+def trades_stream(exchange: str) -> str:
+    """Stream of trade batches: see `oracle.trade_log`."""
+    return _key("stream", "trades", exchange)
+
+
+def trade_positions(exchange: str) -> str:
+    """Hash exchange_symbol → ``trade_id|event_ms`` of its newest logged trade."""
+    return _key("trades", "positions", exchange)
+
+
+def trade_batch(exchange: str) -> str:
+    """Digest of the batch logged last: sent again, it is not logged again."""
+    return _key("trades", "batch", exchange)
+
+
+def trade_holes(exchange: str) -> str:
+    """Sorted set of holes in the trade log, JSON, by the end of each."""
+    return _key("trades", "holes", exchange)
+
+
+def trades_poison() -> str:
+    """Stream: entries of the trade log that nobody could read."""
+    return _key("stream", "trades", "poison")
+
+
+def trades_second(second: int) -> str:
+    """Hash ``exchange|symbol`` → the sums of the trades of one second."""
+    return _key("trades", "seconds", second)
+
+
+def trades_minute(symbol: str, minute_ms: int) -> str:
+    """Hash exchange → the sums of one symbol's trades of one minute; ``version`` of their changes.
+
+    Exchanges' names are lower case and none is called version.
+    """
+    return _key("trades", "minutes", symbol, minute_ms)
+
+
+def trades_dirty() -> str:
+    """Sorted set ``symbol|minute_ms`` by minute: the totals that a flush has still to take."""
+    return _key("trades", "dirty")
+
+
+def trades_flushed() -> str:
+    """Sorted set ``symbol|minute_ms`` by the time of their flush: totals kept for late trades."""
+    return _key("trades", "flushed")
+
+
+def trades_horizon() -> str:
+    """The newest minute whose totals were flushed and forgotten."""
+    return _key("trades", "horizon")
+
+
+def trades_listening(minute_ms: int) -> str:
+    """Set of the exchanges whose trades somebody was listening to during a minute."""
+    return _key("trades", "listening", minute_ms)
+
+
+def rate(symbol: str) -> str:
+    """The trade rate of a symbol, JSON."""
+    return _key("rate", symbol)
+
+
+def rates_unsaved() -> str:
+    """Sorted set of ticks by time, JSON: rates that are not in the price history yet."""
+    return _key("rates", "unsaved")
+
+
+def fx() -> str:
+    """Hash ``source|BASE/QUOTE`` → the currency rate that an authority published, JSON."""
+    return _key("fx")

@@ -38,3 +38,19 @@ LEADER_CHANGES = Counter("oracle_leader_changes", "Roles taken over.", ("role",)
 API_DURATION = Histogram(
     "oracle_api_duration_seconds", "One API request.", ("view", "status"), buckets=_FAST
 )
+TRADES = Counter("oracle_trades", "Trades logged, each once.", ("exchange",))
+TRADE_DUPLICATES = Counter(
+    "oracle_trade_duplicates", "Trades that came again and were left out.", ("exchange",)
+)
+TRADE_HOLES = Counter(
+    "oracle_trade_holes", "Holes in the trade log that could not be filled.", ("exchange",)
+)
+TRADES_DROPPED = Counter(
+    "oracle_trades_dropped", "Trades given up because a queue or the log was full.", ("exchange",)
+)
+TRADE_ERRORS = Counter(
+    "oracle_trade_errors", "What a socket said that is no trade, by code.", ("exchange", "code")
+)
+SOCKET_RECONNECTS = Counter(
+    "oracle_socket_reconnects", "Sockets opened again, by why.", ("exchange", "why")
+)

@@ -47,7 +47,14 @@ LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
 SYMBOLS: list[str] = env.list("SYMBOLS", [])
 TICKER_MAX_AGE_MS = env.int("TICKER_MAX_AGE_MS", 10_000, validate=between(1_000, 600_000))
 MAX_DEVIATION_FACTOR = env.int("MAX_DEVIATION_FACTOR", 3, validate=between(2, 1_000))
+MAX_RATE_SPREAD_BPS = env.int("MAX_RATE_SPREAD_BPS", 200, validate=between(1, 10_000))
+MAX_CLOCK_OFF_MS = env.int("MAX_CLOCK_OFF_MS", 5_000, validate=between(100, 10**15))
 FLUSH_GRACE_MS = env.int("FLUSH_GRACE_MS", 3_000, validate=between(0, 60_000))
+# The Central Bank of Russia names no new rate from Saturday to Monday, nor on holidays.
+FX_MAX_AGE_MS = env.int(
+    "FX_MAX_AGE_MS", 4 * 86_400_000, validate=between(3_600_000, 30 * 86_400_000)
+)
+CBR_URL = env.str("CBR_URL", "https://www.cbr.ru")
 TIMESCALEDB = env.str("TIMESCALEDB", "auto", validate=one_of("auto", "on", "off"))
 
 # --- shared state, breaker, leases, limits ------------------------------------------------------

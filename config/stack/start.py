@@ -116,7 +116,7 @@ def fresh_prices(*, since_ms: int) -> tuple[int, int]:
     from oracle import price_board
     from oracle.catalog import CatalogReader
 
-    names = CatalogReader().current().names
+    names = CatalogReader().current().spot_names
     now_ms = time.time_ns() // 1_000_000
     ours = [p for p in price_board.read(names).values() if p.timestamp_ms >= since_ms]
     ages = (price_board.freshness(price, now_ms=now_ms) for price in ours)

@@ -64,12 +64,14 @@ class Terminal:
 
     def __init__(self, options: TerminalOptions) -> None:
         self._options = options
+        self._begun = b""
         self._said_at: dict[str, float] = {}
         self._is_terminal = sys.stdout.isatty()
 
     def show(self, event: Any) -> None:
-        """Pass on what `start` prints."""
-        _write(event.data.decode(errors="replace"))
+        """Pass on what `start` prints, in whole lines: other lines may come in between."""
+        lines, newline, self._begun = (self._begun + event.data).rpartition(b"\n")
+        _write((lines + newline).decode(errors="replace"))
 
     def backs_off(self, event: Any) -> None:
         """A program did not stay up. It is tried again for ever, not ever more rarely."""

@@ -43,6 +43,7 @@ def test_metrics_state_of_the_oracle(client, published, settings):
     assert found["oracle_exchange_health", ("kraken",)] == 0
     assert found["oracle_circuit_state", ("kraken",)] == 2
     assert found["oracle_candles_waiting", ()] == 1
+    assert found["oracle_trade_log_lag", ("kraken",)] == 0
     assert 5 <= found["oracle_price_age_seconds", ("BTC/USDT",)] < 15
 
 

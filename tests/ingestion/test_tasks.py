@@ -7,7 +7,7 @@ import time
 import pytest
 
 from config.celery import app
-from ingestion import fetch, tasks
+from ingestion import fetch, fx, tasks
 from ingestion.fetch import Outcome
 
 
@@ -39,3 +39,12 @@ def test_fetch_tickers_is_the_task_that_beat_sends_each_second() -> None:
         if entry["task"] == "ingestion.fetch_tickers"
     ]
     assert ("okx",) in sent
+
+
+def test_fetch_fx_is_done_by_one_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(fx, "fetch", lambda *, now_ms: calls.append(now_ms))
+    monkeypatch.setattr(tasks, "FX_EVERY_MS", 3_600_000_000)
+    for _ in range(2):
+        assert tasks.fetch_fx.apply().get() is None
+    assert len(calls) == 1

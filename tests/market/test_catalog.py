@@ -34,3 +34,10 @@ def test_what_is_disabled_is_not_asked_for(listed, part):
     row.enabled = False
     row.save(update_fields=("enabled",))
     assert catalog.load().listings == ()
+
+
+def test_a_derived_symbol_is_published_with_its_origin(listed):
+    SymbolFactory(name="BTC/RUB", derived_from=listed.symbol)
+    derived = {symbol.name: symbol.derived_from for symbol in catalog.load().symbols}
+    assert derived == {"BTC/RUB": "BTC/USDT", "BTC/USDT": None}
+    assert catalog.load().spot_names == {"BTC/USDT"}

@@ -102,10 +102,10 @@ def test_a_flush_does_not_touch_the_volume_that_trades_wrote():
 def test_when_the_commit_fails_nothing_is_forgotten(monkeypatch):
     fill(3)
 
-    def away(batch):
+    def away(batch, known):
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(candles, "upsert_prices", away)
+    monkeypatch.setattr(candles, "upsert", away)
     with pytest.raises(OperationalError):
         run("1")
     monkeypatch.undo()
@@ -131,14 +131,14 @@ def test_when_the_worker_dies_after_the_commit_the_next_flush_finishes(monkeypat
 
 def test_a_candle_that_changes_during_the_flush_is_left_for_the_next(monkeypatch):
     fill()
-    upsert = candles.upsert_prices
+    upsert = candles.upsert
 
-    def upsert_then_change(batch):
-        written = upsert(batch)
+    def upsert_then_change(batch, known):
+        written = upsert(batch, known)
         put("9", NOW + 59_000)
         return written
 
-    monkeypatch.setattr(candles, "upsert_prices", upsert_then_change)
+    monkeypatch.setattr(candles, "upsert", upsert_then_change)
     assert run("1") == flush.Flushed(created=1, waiting=1)
     monkeypatch.undo()
     assert run("2") == flush.Flushed(revised=1)
@@ -177,7 +177,7 @@ def test_lag_is_the_age_of_the_oldest_minute_that_waits():
 
 
 def test_an_upsert_of_nothing_is_nothing():
-    assert candles.upsert_prices([]) == Written()
+    assert candles.upsert([], {}) == Written()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -242,3 +242,16 @@ def test_reading_uses_the_primary_key():
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Index Scan" in plan
     assert "Sort" not in plan
+
+
+def test_a_flush_that_commits_while_a_page_is_read_hides_no_candle(monkeypatch):
+    fill(3)
+    read_waiting = candle_book.unflushed
+
+    def read_then_flush(symbol, **window):
+        found = read_waiting(symbol, **window)
+        run()
+        return found
+
+    monkeypatch.setattr(candle_book, "unflushed", read_then_flush)
+    assert [each.open_ms for each in page().candles] == [NOW, NOW + MINUTE, NOW + 2 * MINUTE]

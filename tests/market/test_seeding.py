@@ -20,6 +20,12 @@ def test_a_new_installation_prices_all_seeds():
     assert {"BTC/USDT", "BTC/USD", "BTC/KRW"} <= enabled()
 
 
+def test_derived_symbols_name_their_origin():
+    seeding.seed([])
+    assert Symbol.objects.get(name="BTC/RUB").derived_from == Symbol.objects.get(name="BTC/USD")
+    assert not Listing.objects.filter(symbol__name="BTC/RUB").exists()
+
+
 def test_again_changes_nothing():
     seeding.seed([])
     Symbol.objects.filter(name="BTC/USDT").update(min_sources=4, enabled=False)
@@ -36,6 +42,17 @@ def test_symbols_narrows_and_keeps_the_rates_to_convert_with():
     assert enabled() == {"BTC/USDT", "ETH/USD", "USDT/USD", "USDT/KRW"}
     seeding.seed(["XRP/USDT"])
     assert enabled() == {"XRP/USDT", "USDT/USD", "USDT/KRW"}
+    seeding.seed(["btc-rub"])
+    assert enabled() == {"BTC/RUB", "BTC/USD", "USDT/USD", "USDT/KRW"}
+
+
+def test_symbols_widens_again_but_not_what_a_person_disabled():
+    seeding.seed([])
+    everything = enabled()
+    Symbol.objects.filter(name="ETH/USD").update(enabled=False)
+    seeding.seed(["BTC/USDT"])
+    seeding.seed([])
+    assert enabled() == everything - {"ETH/USD"}
 
 
 def test_an_unknown_symbol_is_named_with_what_there_is():
@@ -71,7 +88,10 @@ def test_a_database_of_the_other_world_is_refused(settings, simulated):
 def test_every_seed_is_sound():
     names = {symbol.name for symbol in seeds.SYMBOLS}
     assert all(map(is_canonical, names))
-    assert {listing.symbol for listing in seeds.LISTINGS} == names
+    derived = {symbol.name: symbol.derived_from for symbol in seeds.SYMBOLS if symbol.derived_from}
+    assert derived == {f"{base}/RUB": f"{base}/USD" for base in ("BTC", "ETH", "XMR")}
+    assert {listing.symbol for listing in seeds.LISTINGS} == names - set(derived)
+    assert set(derived.values()) <= names
     assert {listing.exchange for listing in seeds.LISTINGS} == set(seeds.EXCHANGES)
     keys = [(each.exchange, each.symbol, each.exchange_symbol) for each in seeds.LISTINGS]
     assert len(keys) == len(set(keys))

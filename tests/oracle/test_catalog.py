@@ -45,3 +45,13 @@ def test_a_reader_keeps_the_last_one_when_redis_lost_it():
 
 def test_an_exchange_is_asked_once_for_a_symbol_listed_twice():
     assert one().exchange_symbols == {"binance": ("BTCUSDT",), "upbit": ()}
+
+
+def test_a_market_belongs_to_the_one_symbol_of_its_own_quote_currency():
+    symbols = [
+        CatalogSymbol(name=f"BTC/{quote}", base="BTC", quote=quote, min_sources=1)
+        for quote in ("USD", "USDT")
+    ]
+    found = one(symbols=tuple(symbols))
+    assert found.markets == {"binance": {"BTCUSDT": "BTC/USDT"}, "upbit": {}}
+    assert found.venues == {"BTC/USDT": {"binance"}}
