@@ -13,7 +13,8 @@ class Figure:
     """What was measured, what the bare machine needs for the same, and what must hold.
 
     ``ratio`` is value / floor; both are None where nothing barer can be set beside the figure.
-    ``limit`` and ``max_ratio`` are what the project promises; None: no promise of that kind.
+    ``limit`` and ``max_ratio``, or where more is better ``at_least`` and ``min_ratio``, are what
+    the project promises; None: no promise of that kind.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Figure:
     floor_is: str = ""
     limit: float | None = None
     max_ratio: float | None = None
+    at_least: float | None = None
+    min_ratio: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -31,17 +34,22 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Does the figure keep what is promised?"""
-        return (self.limit is None or self.value <= self.limit) and (
-            self.max_ratio is None or (self.ratio is not None and self.ratio <= self.max_ratio)
+        return _between(self.at_least, self.value, self.limit) and _between(
+            self.min_ratio, self.ratio, self.max_ratio
         )
 
     def line(self) -> str:
         """One line for a person."""
-        promises = []
-        if self.limit is not None:
-            promises.append(f"<= {self.limit:g} {self.unit}")
-        if self.max_ratio is not None:
-            promises.append(f"<= {self.max_ratio:g} x floor")
+        promises = [
+            f"{sign} {bound:g} {of}"
+            for sign, bound, of in (
+                (">=", self.at_least, self.unit),
+                ("<=", self.limit, self.unit),
+                (">=", self.min_ratio, "x floor"),
+                ("<=", self.max_ratio, "x floor"),
+            )
+            if bound is not None
+        ]
         verdict = f"{'holds' if self.holds else 'FALLS SHORT'} ({', '.join(promises)})"
         line = f"{self.name:20} {self.value:9.2f} {self.unit:4} {verdict if promises else ''}"
         if self.floor is None:
@@ -50,6 +58,13 @@ class Figure:
             f"{line}\n{'':20} {self.ratio:9.2f} x the floor of {self.floor:.2f} {self.unit}: "
             f"{self.floor_is}"
         )
+
+
+def _between(least: float | None, value: float | None, most: float | None) -> bool:
+    """Is ``value`` within the bounds there are? One that is not known is within none."""
+    if least is None and most is None:
+        return True
+    return value is not None and (least or 0) <= value and (most is None or value <= most)
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

@@ -46,7 +46,7 @@ CORS_HEADERS = "Content-Type, Authorization, X-Netron-Version, X-Request-ID, X-T
 CORS_EXPOSED = "Retry-After, X-Request-ID, X-Oracle-Simulated"
 CORS_MAX_AGE_SECONDS = "600"
 
-API_PATHS = ("/api/", "/health", "/netron/", "/openapi.json")
+API_PATHS = ("/api/", "/discover", "/health", "/netron/", "/openapi.json")
 
 
 def headers(get_response: Answer) -> Answer:

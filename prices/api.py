@@ -1,12 +1,15 @@
-"""Prices over REST: all of them, one of them, and the receipt of one."""
+"""Prices over REST: all of them, one of them, its receipt, its change and its history."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,10 +22,14 @@ from market.schema import errors
 from oracle import price_board
 from oracle.aggregation import EXACT, PUBLISHED
 from oracle.values import Price
-from prices import schema
+from prices import changes, history, schema
 
 MAX_AGE_MS = 86_400_000
 MAX_SOURCES = 1_000
+DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
+DAY_MS = 86_400_000
+PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
+CUSTOM = "custom"
 
 
 class Prices(APIView):
@@ -62,14 +69,9 @@ class OnePrice(APIView):
         responses={200: schema.PriceAnswer, **errors(400, 404, 503)},
     )
     def get(self, request: Request, slug: str) -> Response:
-        params = request.query_params
-        max_age_ms = query.integer(params, "max_age_ms", least=1, most=MAX_AGE_MS, unit="ms")
-        min_sources = query.integer(
-            params, "min_sources", least=1, most=MAX_SOURCES, unit="exchanges"
-        )
-        price = read_price(slug)
-        body = price_body(price, time.time_ns() // 1_000_000)
-        check_strict(body, max_age_ms=max_age_ms, min_sources=min_sources)
+        wanted = Strict.of(request.query_params)
+        body = price_body(read_price(slug), time.time_ns() // 1_000_000)
+        wanted.check(body)
         return Response(body)
 
 
@@ -89,6 +91,104 @@ class Receipt(APIView):
         return Response(receipt_body(read_price(slug), time.time_ns() // 1_000_000))
 
 
+class PriceChange(APIView):
+    """From the first stored price of a period to its last; to the index's candles without rates."""
+
+    authentication_classes = ()
+    throttle_scope = "prices"
+
+    @extend_schema(
+        tags=["prices"],
+        operation_id="price_change",
+        parameters=[schema.SLUG, *schema.PERIOD],
+        responses={200: schema.ChangeAnswer, **errors(400, 404, 503)},
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        name = query.symbol(slug, query.current_catalog())
+        params = request.query_params
+        now_ms = time.time_ns() // 1_000_000
+        period = query.choice(params, "period", (*PERIODS_MS, CUSTOM), default=_period(params))
+        from_ms, to_ms = _span(params, now_ms=now_ms)
+        if period != CUSTOM:
+            from_ms, to_ms = now_ms - PERIODS_MS[period], now_ms + 1
+        elif params.get("from") is None:
+            raise query.invalid("from", None, "unix seconds where the period is custom")
+        found = changes.change(name, from_ms=from_ms, to_ms=to_ms)
+        if found is None:
+            message = f"{name} has no stored prices in that time"
+            raise ApiError(503, "PRICE_UNAVAILABLE", message, {"symbol": name})
+        return Response(
+            {
+                "symbol": name,
+                "period": period,
+                "start_timestamp": found.start_ms,
+                "end_timestamp": found.end_ms,
+                "start_price": found.start_price,
+                "end_price": found.end_price,
+                "change_percent": found.percent,
+            }
+        )
+
+
+class PriceHistory(APIView):
+    """The trade rates of the past, one each 10 s, newest first.
+
+    A range of more than `limit` answers its newest ones: `meta.next` is the `to` of the next page.
+    """
+
+    authentication_classes = ()
+    throttle_scope = "prices"
+
+    @extend_schema(
+        tags=["prices"],
+        operation_id="price_history",
+        parameters=[schema.SLUG, *schema.RANGE],
+        responses={200: schema.HistoryAnswer, **errors(400, 404, 503)},
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        name = query.symbol(slug, query.current_catalog())
+        params = request.query_params
+        limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rates")
+        limit = DEFAULT_LIMIT if limit is None else limit
+        from_ms, to_ms = _span(params, now_ms=time.time_ns() // 1_000_000)
+        points = history.history(name, from_ms=from_ms, to_ms=to_ms, limit=limit + 1)
+        is_more = len(points) > limit
+        data = [
+            {
+                "timestamp": point.time_ms,
+                "price": point.price,
+                "method": point.method,
+                "sources": list(point.sources),
+                "volume": point.volume,
+            }
+            for point in points[:limit]
+        ]
+        meta = {
+            "count": len(data),
+            "from": from_ms // 1_000,
+            "to": to_ms // 1_000,
+            "next": points[limit].time_ms // 1_000 if is_more else None,
+            "simulated": settings.SIMULATED,
+        }
+        return Response({"symbol": name, "data": data, "meta": meta})
+
+
+def _period(params: Mapping[str, str]) -> str:
+    """The period of a request that names none: its `from`, or a day."""
+    return "24hours" if params.get("from") is None else CUSTOM
+
+
+def _span(params: Mapping[str, str], *, now_ms: int) -> tuple[int, int]:
+    """`from` and `to`, both inclusive, as milliseconds ``[from, to)``; all up to now without."""
+    seconds = partial(query.integer, least=0, most=query.MAX_SECONDS, unit="unix seconds")
+    start, end = seconds(params, "from"), seconds(params, "to")
+    from_ms = 0 if start is None else start * 1_000
+    to_ms = now_ms + 1 if end is None else end * 1_000 + 1
+    if from_ms >= to_ms:
+        raise query.invalid("from", start, f"at most `to`, which is {to_ms // 1_000}")
+    return from_ms, to_ms
+
+
 def read_price(slug: str) -> Price:
     """The price of the symbol that ``slug`` means. Raises ApiError: 404, or 503 without a price."""
     name = query.symbol(slug, query.current_catalog())
@@ -98,24 +198,39 @@ def read_price(slug: str) -> Price:
     return price
 
 
-def check_strict(
-    body: Mapping[str, Any], *, max_age_ms: int | None, min_sources: int | None
-) -> None:
-    """Raise the 503 that names what a price does not meet; None asks nothing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strict:
+    """What a price must meet to be answered; None asks nothing."""
 
-    The sources of a stale price are those of the past, so it has none that could be enough.
-    """
-    if max_age_ms is not None and body["age_ms"] > max_age_ms:
-        why = f"is {body['age_ms']} ms old, at most {max_age_ms} ms are asked for"
-        raise ApiError(503, "PRICE_STALE", f"{body['symbol']} {why}", body)
-    if min_sources is None:
-        return
-    if body["status"] == "stale":
-        why = f"is stale: no exchange has sent a price for {body['age_ms']} ms"
-        raise ApiError(503, "PRICE_STALE", f"{body['symbol']} {why}", body)
-    if body["source_count"] < min_sources:
-        why = f"has {body['source_count']} sources, at least {min_sources} are asked for"
-        raise ApiError(503, "PRICE_UNAVAILABLE", f"{body['symbol']} {why}", body)
+    max_age_ms: int | None = None
+    min_sources: int | None = None
+
+    @classmethod
+    def of(cls, params: Mapping[str, str]) -> Strict:
+        """What a request asks for. Raises ApiError."""
+        return cls(
+            max_age_ms=query.integer(params, "max_age_ms", least=1, most=MAX_AGE_MS, unit="ms"),
+            min_sources=query.integer(
+                params, "min_sources", least=1, most=MAX_SOURCES, unit="exchanges"
+            ),
+        )
+
+    def check(self, body: Mapping[str, Any]) -> None:
+        """Raise the 503 that names what the price in ``body`` does not meet.
+
+        The sources of a stale price are those of the past: it has none that could be enough.
+        """
+        if self.max_age_ms is not None and body["age_ms"] > self.max_age_ms:
+            why = f"is {body['age_ms']} ms old, at most {self.max_age_ms} ms are asked for"
+            raise ApiError(503, "PRICE_STALE", f"{body['symbol']} {why}", body)
+        if self.min_sources is None:
+            return
+        if body["status"] == "stale":
+            why = f"is stale: no exchange has sent a price for {body['age_ms']} ms"
+            raise ApiError(503, "PRICE_STALE", f"{body['symbol']} {why}", body)
+        if body["source_count"] < self.min_sources:
+            why = f"has {body['source_count']} sources, at least {self.min_sources} are asked for"
+            raise ApiError(503, "PRICE_UNAVAILABLE", f"{body['symbol']} {why}", body)
 
 
 def price_body(price: Price, now_ms: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
 from market.schema import number
@@ -25,6 +25,22 @@ STRICT = (
         description="Answer 503 PRICE_UNAVAILABLE when fewer exchanges agree on the price.",
     ),
 )
+
+
+_TIMES = (
+    OpenApiParameter("from", int, description="Unix seconds, inclusive."),
+    OpenApiParameter("to", int, description="Unix seconds, inclusive; default: now."),
+)
+PERIOD = (
+    OpenApiParameter(
+        "period",
+        str,
+        enum=["24hours", "7days", "30days", "custom"],
+        description="Up to now, or `custom`: `from` to `to`. Default: 24hours, without `from`.",
+    ),
+    *_TIMES,
+)
+RANGE = (*_TIMES, OpenApiParameter("limit", int, default=1_000, description="1 to 5000 rates."))
 
 
 class PriceAnswer(serializers.Serializer[Any]):
@@ -92,3 +108,44 @@ class ReceiptAnswer(serializers.Serializer[Any]):
     age_ms = serializers.IntegerField()
     sources = SourceAnswer(many=True)
     simulated = serializers.BooleanField()
+
+
+class ChangeAnswer(serializers.Serializer[Any]):
+    """How a price has changed."""
+
+    symbol = serializers.CharField()
+    period = serializers.ChoiceField(("24hours", "7days", "30days", "custom"))
+    start_timestamp = serializers.IntegerField(help_text="Of the first price, unix milliseconds.")
+    end_timestamp = serializers.IntegerField(help_text="Of the last price, unix milliseconds.")
+    start_price = number()
+    end_price = number()
+    change_percent = number(help_text="To two places.")
+
+
+class RateAnswer(serializers.Serializer[Any]):
+    """A trade rate of the past."""
+
+    timestamp = serializers.IntegerField(help_text="End of its window, unix milliseconds.")
+    price = number()
+    method = serializers.CharField(help_text="vwap, median or mean.")
+    sources = serializers.ListField(child=serializers.CharField())
+    volume = number(allow_null=True, help_text="Base volume of its 30 s window; windows overlap.")
+
+
+class HistoryAnswer(serializers.Serializer[Any]):
+    """Trade rates, newest first."""
+
+    symbol = serializers.CharField()
+    data = RateAnswer(many=True)  # type: ignore[assignment]  # a field, as it happens
+    meta = inline_serializer(
+        "HistoryMeta",
+        {
+            "count": serializers.IntegerField(),
+            "from": serializers.IntegerField(),
+            "to": serializers.IntegerField(),
+            "next": serializers.IntegerField(
+                allow_null=True, help_text="`to` of the next page; null on the last."
+            ),
+            "simulated": serializers.BooleanField(),
+        },
+    )

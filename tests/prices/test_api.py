@@ -8,8 +8,10 @@ from decimal import Decimal
 import pytest
 
 from market import catalog
+from market.candles import to_datetime
 from oracle.jsontext import decode
 from oracle.values import Source
+from prices.models import PriceHistory
 from tests.factories import SymbolFactory
 from tests.oracle.test_price_board import price, publish
 
@@ -270,3 +272,123 @@ def test_receipt_without_volumes_has_no_shares(client):
     answer = get(client, "prices/btc-usdt/sources")
 
     assert [each["weight_share"] for each in answer["sources"]] == [None, None]
+
+
+# --- change and history ---
+
+
+def store(seconds, value, symbol="BTC/USDT"):
+    """A rate of the past, at ``seconds`` of unix time."""
+    PriceHistory.objects.create(
+        symbol=symbol,
+        time=to_datetime(seconds * 1_000),
+        price=D(value),
+        method="vwap",
+        sources=["binance", "okx"],
+        volume=D("1.50"),
+    )
+
+
+START = 1_700_000_000
+
+
+def test_change_of_a_custom_period(client):
+    for number, value in enumerate(("9", "3", "5", "4", "9")):
+        store(START + 10 * number, value)
+
+    answer = get(
+        client,
+        "prices/btc-usdt/change",
+        **{"period": "custom", "from": START + 10, "to": START + 30},
+    )
+
+    assert answer == {
+        "symbol": "BTC/USDT",
+        "period": "custom",
+        "start_timestamp": (START + 10) * 1_000,
+        "end_timestamp": (START + 30) * 1_000,
+        "start_price": 3,
+        "end_price": 4,
+        "change_percent": D("33.33"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("period", "start"), [("24hours", 4), ("7days", 3), ("30days", 2), (None, 4)]
+)
+def test_change_of_a_period_that_ends_now(client, period, start):
+    now = now_ms() // 1_000
+    for days, value in ((40, "1"), (20, "2"), (5, "3"), (0, "4")):
+        store(now - days * 86_400 - 60, value)
+    store(now - 1, "8")
+    query = {"period": period} if period else {}
+
+    assert get(client, "prices/btc-usdt/change", **query)["start_price"] == start
+
+
+def test_change_of_nothing_is_unavailable(client):
+    error = get(client, "prices/btc-usdt/change", 503)["error"]
+
+    assert error["code"] == "PRICE_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"period": "year"}, "period"),
+        ({"period": "custom"}, "from"),
+        ({"from": "x"}, "from"),
+        ({"from": 5, "to": 4}, "from"),
+        ({"to": -1}, "to"),
+    ],
+)
+def test_change_bad_input_names_the_field(client, query, field):
+    assert get(client, "prices/btc-usdt/change", 400, **query)["error"]["details"]["field"] == field
+
+
+def test_history_is_newest_first_in_pages(client):
+    for number in range(5):
+        store(START + 10 * number, str(number + 1))
+    store(START, "7", symbol="PEPE/USDT")
+
+    first = get(client, "prices/btc-usdt/history", limit=3, to=START + 40)
+    second = get(client, "prices/btc-usdt/history", limit=3, to=first["meta"]["next"])
+
+    assert [each["price"] for each in first["data"]] == [5, 4, 3]
+    assert [each["price"] for each in second["data"]] == [2, 1]
+    assert second["meta"]["next"] is None
+    assert second["data"][1] == {
+        "timestamp": START * 1_000,
+        "price": 1,
+        "method": "vwap",
+        "sources": ["binance", "okx"],
+        "volume": D("1.5"),
+    }
+
+
+def test_history_of_a_range_includes_both_ends(client):
+    for number in range(5):
+        store(START + 10 * number, str(number + 1))
+
+    answer = get(client, "prices/btc-usdt/history", **{"from": START + 10, "to": START + 30})
+
+    assert [each["price"] for each in answer["data"]] == [4, 3, 2]
+    assert answer["meta"] == {
+        "count": 3,
+        "from": START + 10,
+        "to": START + 30,
+        "next": None,
+        "simulated": False,
+    }
+
+
+@pytest.mark.parametrize("path", ["change", "history"])
+def test_past_of_an_unknown_symbol_is_404(client, path):
+    assert get(client, f"prices/nope/{path}", 404)["error"]["code"] == "SYMBOL_UNKNOWN"
+
+
+@pytest.mark.parametrize("limit", ["0", "5001", "x"])
+def test_history_bad_limit_is_400(client, limit):
+    assert get(client, "prices/btc-usdt/history", 400, limit=limit)["error"]["details"][
+        "field"
+    ] == ("limit")

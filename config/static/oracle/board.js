@@ -1,9 +1,11 @@
 "use strict";
 
-// Asks for new rows every two seconds and writes them into the table. Between two answers, and when
-// none comes any more, ages go on counting: a price must never look fresher than it is.
+// Prices come as events, and are written into the table as they come. All rows are asked for now
+// and then, and every two seconds while no event comes: without a stream the page still lives.
+// When nothing comes any more, ages go on counting: a price must never look fresher than it is.
 
 const EVERY_MS = 2000;
+const ALL_EVERY_MS = 15000;
 const TIMEOUT_MS = 5000;
 const SILENT_AFTER_MS = 6000;
 
@@ -15,7 +17,10 @@ const counts = document.getElementById("counts");
 const empty = document.getElementById("empty");
 
 const rows = new Map(Array.from(body.rows, (row) => [row.dataset.symbol, row]));
-let answeredAt = performance.now();
+let answeredAt = performance.now(); // by an event or an answer
+let askedAllAt = answeredAt;
+let stream = null;
+let isDrawn = true;
 let answeredClock = new Date();
 let problem = silence.hidden ? "" : silence.textContent;
 let shownStatus = "all";
@@ -62,23 +67,23 @@ function writePrice(row, price) {
   cell.classList.add(Number(price) > Number(before) ? "up" : "down");
 }
 
-function writeRow(data) {
+function writeRow(data, at) {
   let row = rows.get(data.symbol);
   if (!row) rows.set(data.symbol, (row = makeRow(data.symbol, data.slug)));
   const priced = data.price !== undefined;
   writePrice(row, priced ? data.price : "—");
   row.dataset.status = data.status;
-  if (priced) row.dataset.ageMs = data.age_ms;
-  else delete row.dataset.ageMs;
+  if (priced) row.dataset.bornAt = at - data.age_ms;
+  else delete row.dataset.bornAt;
   write(row, ".sources b", String(data.source_count ?? 0));
   write(row, ".sources span", data.sources.join(", "));
   write(row, ".spread", data.spread ?? "—");
   write(row, ".outliers", String(data.outliers ?? 0));
 }
 
-function writeRows(list) {
+function writeRows(list, at) {
   const before = rows.size;
-  list.forEach(writeRow);
+  list.forEach((data) => writeRow(data, at));
   const there = new Set(list.map((data) => data.symbol));
   for (const [symbol, row] of rows) {
     if (there.has(symbol)) continue;
@@ -112,13 +117,13 @@ function applyFilter() {
 }
 
 function writeAges() {
-  const sinceMs = performance.now() - answeredAt;
-  const silent = sinceMs > SILENT_AFTER_MS || problem !== "";
+  const now = performance.now();
+  const silent = now - answeredAt > SILENT_AFTER_MS || problem !== "";
   for (const row of rows.values()) {
-    const { ageMs, status } = row.dataset;
-    write(row, ".age", ageMs === undefined ? "—" : ageWords(Number(ageMs) + sinceMs));
+    const { bornAt, status } = row.dataset;
+    write(row, ".age", bornAt === undefined ? "—" : ageWords(now - Number(bornAt)));
     const mark = row.querySelector(".status");
-    const word = silent && ageMs !== undefined ? "unknown" : status;
+    const word = silent && bornAt !== undefined ? "unknown" : status;
     if (mark.textContent !== word) {
       mark.textContent = word;
       mark.className = `status ${word}`;
@@ -143,20 +148,73 @@ async function ask() {
   return { problem: told?.error?.message ?? `HTTP ${answer.status}`, waitMs };
 }
 
+// A browser's numbers would lose digits of the price: it is cut out of the text.
+function rowOf(text) {
+  const data = JSON.parse(text);
+  return {
+    symbol: data.symbol,
+    slug: data.symbol.toLowerCase().replace("/", "-"),
+    price: /"price":([0-9.]+)/.exec(text)[1],
+    status: data.status,
+    age_ms: data.age_ms,
+    source_count: data.source_count,
+    sources: data.sources,
+    outliers: data.outliers_removed,
+    spread: data.spread_bps.toFixed(1),
+  };
+}
+
+function noteAnswer(at) {
+  answeredAt = at;
+  answeredClock = new Date();
+  problem = "";
+  if (!isDrawn) return;
+  isDrawn = false;
+  requestAnimationFrame(() => {
+    isDrawn = true;
+    writeCounts();
+    applyFilter();
+    writeAges();
+  });
+}
+
+// Only while somebody looks: a browser has few connections for all of its tabs together.
+function follow() {
+  if (document.hidden) {
+    stream?.close();
+    stream = null;
+  } else if (stream === null) {
+    stream = new EventSource(table.dataset.stream);
+    stream.addEventListener("price", (event) => {
+      const now = performance.now();
+      writeRow(rowOf(event.data), now);
+      noteAnswer(now);
+    });
+    // Refused (too many requests, a proxy that knows no streams): it is tried again later.
+    stream.addEventListener("error", () => {
+      if (stream?.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => {
+        stream = null;
+        follow();
+      }, ALL_EVERY_MS);
+    });
+  }
+}
+
 async function renew() {
   let waitMs = EVERY_MS;
-  if (!document.hidden) {
-    const askedAt = performance.now();
+  const now = performance.now();
+  const isLate = now - answeredAt > EVERY_MS || now - askedAllAt > ALL_EVERY_MS || problem !== "";
+  if (!document.hidden && isLate) {
+    const askedAt = askedAllAt = now;
     try {
       const told = await ask();
       waitMs = Math.max(EVERY_MS, told.waitMs);
-      problem = told.problem ?? "";
       if (told.rows) {
-        answeredAt = askedAt; // an age may look older than it is by the way here, never younger
-        answeredClock = new Date();
-        writeRows(told.rows);
-        writeCounts();
-        applyFilter();
+        writeRows(told.rows, askedAt); // an age may look older than it is, never younger
+        noteAnswer(askedAt);
+      } else {
+        problem = told.problem;
       }
     } catch {
       problem = "The server cannot be reached.";
@@ -174,6 +232,11 @@ counts.addEventListener("click", (event) => {
   for (const other of counts.children) other.setAttribute("aria-pressed", String(other === button));
   applyFilter();
 });
+document.addEventListener("visibilitychange", follow);
+for (const row of rows.values()) {
+  if (row.dataset.ageMs !== undefined) row.dataset.bornAt = answeredAt - Number(row.dataset.ageMs);
+}
 setInterval(writeAges, 500);
 applyFilter();
+follow();
 renew();

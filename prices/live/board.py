@@ -1,0 +1,160 @@
+"""The price board and the rate board, copied into this process and kept so by Redis pub/sub.
+
+While the subscription is lost, reads go to Redis; while Redis is away too, the last known prices
+are answered: `Board.away` says that nobody knows whether they are current.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from django.conf import settings
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from market.symbols import UnknownSymbolError, resolve, slug
+from oracle import keys
+from oracle.catalog import Catalog
+from prices.live.entry import PriceEntry, RateEntry
+
+# A Redis that did not answer is not asked again for each request.
+PAUSE_SECONDS = 0.5
+MAX_TEXT = 64  # as long as `market.query` reads a symbol
+
+Kind = Literal["price", "rate"]
+Entry = PriceEntry | RateEntry
+Listener = Callable[[Entry], None]
+
+_decode_catalog = msgspec.json.Decoder(Catalog).decode
+
+log = structlog.get_logger(__name__)
+
+
+class Board:
+    """Every price and rate of the catalogue's symbols. Belongs to one event loop."""
+
+    def __init__(self, redis: Redis, on_update: Listener) -> None:
+        self._redis = redis
+        self._on_update = on_update
+        self._version: bytes | None = None
+        self._asked_at = 0.0
+        self._prices: dict[str, PriceEntry] = {}
+        self._rates: dict[str, RateEntry] = {}
+        self._spelled: dict[str, str] = {}
+        self.catalog = Catalog()
+        self.names: tuple[str, ...] = ()
+        # True while the subscription delivers.
+        self.is_subscribed = False
+        # True when neither the subscription nor Redis says what is current.
+        self.away = False
+
+    # --- reading ---
+
+    def symbol(self, text: str) -> str | None:
+        """The symbol that ``text`` means; None when none is known here or more than one."""
+        name = self._spelled.get(text)
+        if name is not None or len(text) > MAX_TEXT:
+            return name
+        try:
+            return resolve(text, self.catalog.names)
+        except UnknownSymbolError:
+            return None
+
+    def price(self, name: str, now_ms: int) -> PriceEntry | None:
+        """The spot index of a symbol; None when there is none."""
+        entry = self._prices.get(name)
+        return entry if entry is not None and entry.is_kept(now_ms) else None
+
+    def rate(self, name: str, now_ms: int) -> RateEntry | None:
+        """The trade rate of a symbol; None when there is none."""
+        entry = self._rates.get(name)
+        return entry if entry is not None and entry.is_kept(now_ms) else None
+
+    async def ensure(self, names: Iterable[str] | None = None) -> None:
+        """Before a read: ask Redis for these symbols (None: all) if the subscription is lost."""
+        if self.is_subscribed:
+            return
+        now = time.monotonic()
+        if self.away and now - self._asked_at < PAUSE_SECONDS:
+            return
+        self._asked_at = now
+        try:
+            await self._read(self.names if names is None else names)
+            self.away = False
+        except (RedisError, OSError) as error:
+            if not self.away:
+                log.warning("board.away", error=str(error))
+            self.away = True
+
+    # --- keeping it current ---
+
+    async def load(self) -> None:
+        """Read the catalogue and all prices. Raises RedisError, OSError."""
+        await self.follow_catalog()
+        await self._read(self.names)
+
+    async def follow_catalog(self) -> None:
+        """Read the catalogue again if it changed, and the prices of new symbols.
+
+        Without one in Redis, or with one of the other world, the last is kept.
+        """
+        version: Any = await self._redis.get(keys.catalog_version())
+        if version is None or version == self._version:
+            return
+        text = await self._redis.get(keys.catalog())
+        catalog = _decode_catalog(text) if text is not None else Catalog()
+        if not catalog.symbols or catalog.simulated != settings.SIMULATED:
+            return
+        known = set(self.names)
+        self.catalog, self.names = catalog, tuple(sorted(catalog.names))
+        self._spelled = _spellings(self.names)
+        for entries in (self._prices, self._rates):
+            for gone in entries.keys() - catalog.names:
+                del entries[gone]
+        await self._read(name for name in self.names if name not in known)
+        self._version = version
+
+    def take(self, kind: Kind, text: bytes) -> None:
+        """A published price or rate. Raises msgspec.MsgspecError for what is none."""
+        if kind == "price":
+            price = PriceEntry(text)
+            if self._is_news(price, self._prices):
+                self._prices[price.head.symbol] = price
+                self._on_update(price)
+        else:
+            rate = RateEntry(text)
+            if self._is_news(rate, self._rates):
+                self._rates[rate.head.symbol] = rate
+                self._on_update(rate)
+
+    def _is_news(self, entry: Entry, held: dict[str, PriceEntry] | dict[str, RateEntry]) -> bool:
+        """A message may be older than what was read after it was sent."""
+        head = entry.head
+        known = held.get(head.symbol)
+        if known is not None:
+            return head.timestamp_ms >= known.head.timestamp_ms and entry.text != known.text
+        return head.symbol in self.catalog.names
+
+    async def _read(self, names: Iterable[str]) -> None:
+        wanted = list(names)
+        if not wanted:
+            return
+        texts: list[Any] = await self._redis.mget(
+            [*(keys.price(name) for name in wanted), *(keys.rate(name) for name in wanted)]
+        )
+        for position, text in enumerate(texts):
+            if text:
+                self.take("price" if position < len(wanted) else "rate", text)
+
+
+def _spellings(names: Iterable[str]) -> dict[str, str]:
+    """The usual spellings of each symbol; `resolve` knows the others."""
+    found: dict[str, str] = {}
+    for name in names:
+        for text in (slug(name), slug(name).upper(), name):
+            found[text] = name
+    return found
