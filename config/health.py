@@ -21,6 +21,8 @@ from oracle.ticker_book import Feed
 
 STARTED = time.monotonic()
 LATE_FLUSH_MS = 180_000
+TRADES_SILENT_MS = 15_000
+TRADES_LATE_MS = 60_000
 NOT_KNOWN = Check(up=False, message="not known while Redis is away")
 
 
@@ -109,12 +111,13 @@ def _checks(state: State, exchanges: Mapping[str, Mapping[str, Any]]) -> dict[st
     facts = state.facts
     if facts is None:
         return checks | dict.fromkeys(
-            ("index", "prices", "exchanges", "flush", "candles"), NOT_KNOWN
+            ("index", "prices", "exchanges", "trades", "flush", "candles"), NOT_KNOWN
         )
     return checks | {
         "index": _index(facts),
         "prices": _prices(facts),
         "exchanges": _all_exchanges(facts, exchanges),
+        "trades": _trades(facts),
         "flush": _flush(facts),
         "candles": Check(up=True, message=f"{facts.candles_waiting} in Redis, not stored yet"),
     }
@@ -154,11 +157,31 @@ def _exchanges(facts: Facts) -> dict[str, dict[str, Any]]:
             "last_ticker_age_ms": (
                 None if feed.as_of_ms is None else max(0, facts.now_ms - feed.as_of_ms)
             ),
-            "last_trade_age_ms": None,
+            "last_trade_age_ms": _trade_age_ms(facts, name),
             "circuit": facts.circuits[name].state.value,
         }
         for name, feed in facts.feeds.items()
     }
+
+
+def _trade_age_ms(facts: Facts, exchange: str) -> int | None:
+    event_ms = facts.trade_beats.get(f"collect:{exchange}", {}).get("event_ms")
+    return None if event_ms is None else max(0, facts.now_ms - int(event_ms))
+
+
+def _trades(facts: Facts) -> Check:
+    """Does somebody listen to each exchange, and are the trades added up?"""
+    silent = [
+        name
+        for name in facts.feeds
+        if not (beat := facts.trade_beats.get(f"collect:{name}"))
+        or facts.now_ms - int(beat["at_ms"]) > TRADES_SILENT_MS
+        or not beat.get("sockets_up")
+    ]
+    if silent:
+        return Check(up=False, message=f"nobody listens to {', '.join(silent)}")
+    lag_ms = max(facts.trade_lags_ms.values(), default=0)
+    return Check(up=lag_ms <= TRADES_LATE_MS, message=f"added up to {lag_ms} ms ago")
 
 
 def _all_exchanges(facts: Facts, exchanges: Mapping[str, Mapping[str, Any]]) -> Check:

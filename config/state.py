@@ -25,7 +25,7 @@ from oracle.ticker_book import Feed
 DEADLINE_SECONDS = 0.9
 # Checks that hang must not pile up threads: the others wait for these, and give up in time.
 THREADS = 8
-ELECTED_ROLES = ("catalog",)
+ELECTED_ROLES = ("catalog",)  # and a collector for each exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class Facts:
     candles_waiting: int = 0
     flush_lag_ms: int = 0
     trade_lags_ms: Mapping[str, int] = field(default_factory=dict)
+    trade_beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     leaders: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -133,5 +134,9 @@ def read_facts() -> Facts:
         candles_waiting=candle_book.waiting(),
         flush_lag_ms=flush.lag_ms(now_ms=now_ms),
         trade_lags_ms=trade_totals.lags_ms(catalog.exchanges, now_ms=now_ms),
-        leaders={role: leader.holder(role) for role in ELECTED_ROLES},
+        trade_beats=heartbeat.last(f"collect:{name}" for name in catalog.exchanges),
+        leaders={
+            role: leader.holder(role)
+            for role in (*ELECTED_ROLES, *(f"collect:{name}" for name in catalog.exchanges))
+        },
     )

@@ -12,9 +12,7 @@ from oracle import locks
 FX_EVERY_MS = 60_000
 
 
-@shared_task(
-    name="ingestion.fetch_tickers", ignore_result=True, expires=1
-)
+@shared_task(name="ingestion.fetch_tickers", ignore_result=True, expires=1)
 def fetch_tickers(exchange: str) -> None:
     """Fetch the tickers of one exchange; beat asks for it each second."""
     fetch.fetch_tickers(exchange, now_ms=time.time_ns() // 1_000_000)

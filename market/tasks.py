@@ -14,11 +14,13 @@ from oracle import locks, metrics
 from oracle.leader import leader_only
 
 FLUSH_EVERY_MS = 60_000
+MAX_RUN_MS = 300_000
 
 log = structlog.get_logger(__name__)
 
 
 @shared_task(name="market.flush_candles", ignore_result=True)
+@locks.exclusive("flush_candles", ttl_ms=MAX_RUN_MS)
 def flush_candles() -> None:
     """Write the candles of past minutes to the database; once a minute for all workers."""
     now_ms = time.time_ns() // 1_000_000
@@ -36,6 +38,7 @@ def flush_candles() -> None:
 
 
 @shared_task(name="market.publish_catalog", ignore_result=True)
+@locks.exclusive("publish_catalog", ttl_ms=MAX_RUN_MS)
 @leader_only("catalog")
 def publish_catalog() -> None:
     """Bring the catalogue in Redis up to the database; the one in force stays when that is away."""

@@ -19,5 +19,7 @@ def beat(role: str, *, now_ms: int, **facts: object) -> None:
 def last(roles: Iterable[str]) -> dict[str, dict[str, object]]:
     """The last record of each role that has one, in one round trip."""
     names = list(roles)
+    if not names:
+        return {}
     texts = redis_client().mget([keys.heartbeat(name) for name in names])
     return {name: jsontext.decode(text) for name, text in zip(names, texts, strict=True) if text}

@@ -8,12 +8,16 @@ they have seen (https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-lo
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec
 
 from oracle import keys
 from oracle.connection import run_script
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +66,22 @@ def claim_tick(task: str, *, now_ms: int, every_ms: int) -> Lock | None:
     Never released: a second beat's message for a tick already done must find it taken.
     """
     return acquire(f"{task}:{now_ms // every_ms}", ttl_ms=2 * every_ms, resource=task)
+
+
+def exclusive(name: str, *, ttl_ms: int) -> Callable[[Callable[P, Any]], Callable[P, None]]:
+    """Skip the function while another call of it runs, in any process.
+
+    For what waits for the database: while that hangs, one thread waits and not one more for each
+    tick. ``ttl_ms`` is how long a call that died stands in the way.
+    """
+
+    def decorate(function: Callable[P, Any]) -> Callable[P, None]:
+        @wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            with hold(f"{name}:running", ttl_ms=ttl_ms) as lock:
+                if lock is not None:
+                    function(*args, **kwargs)
+
+        return guarded
+
+    return decorate

@@ -53,6 +53,7 @@ def publish_rates() -> None:
 
 
 @shared_task(name="prices.save_rates", ignore_result=True)
+@locks.exclusive("save_rates", ttl_ms=300_000)
 def save_rates() -> None:
     """Write published rates to the price history. Apart from publishing, which must not wait."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from decimal import Decimal
+from secrets import token_hex
 
 import pytest
 from django.db import connection
@@ -40,7 +41,7 @@ def send(exchange, *, age_ms=0, digest=None):
         event_ms=at,
         received_ms=at,
     )
-    lock = locks.acquire(f"{exchange}:{at}", ttl_ms=100, resource=exchange)
+    lock = locks.acquire(token_hex(4), ttl_ms=100, resource=exchange)
     assert lock is not None
     ticker_book.store(
         exchange, [ticker], digest=digest or str(at), received_ms=at, token=lock.token
@@ -64,7 +65,15 @@ def well():
     price_all()
     heartbeat.beat("index", now_ms=now_ms(), published=2)
     heartbeat.beat("flush", now_ms=now_ms(), created=2)
-    run_script("lock_acquire", [leader("catalog"), tokens("leader:catalog")], ["me", 30_000])
+    for role in ("catalog", "collect:binance", "collect:kraken"):
+        run_script("lock_acquire", [leader(role), tokens(f"leader:{role}")], ["me", 30_000])
+    for exchange in ("binance", "kraken"):
+        listen(exchange)
+
+
+def listen(exchange, *, age_ms=0, sockets_up=1):
+    at = now_ms() - age_ms
+    heartbeat.beat(f"collect:{exchange}", now_ms=at, event_ms=at - 70, sockets_up=sockets_up)
 
 
 @pytest.fixture
@@ -94,16 +103,20 @@ def health(client, status=200, path="/api/v1/health"):
 
 def test_health_all_well_is_ok(client, well):
     body = health(client)
-    ages = [exchange.pop("last_ticker_age_ms") for exchange in body["exchanges"].values()]
+    ages = [
+        exchange.pop(name)
+        for exchange in body["exchanges"].values()
+        for name in ("last_ticker_age_ms", "last_trade_age_ms")
+    ]
 
     assert max(ages) < 10_000
     assert abs(body.pop("timestamp") - now_ms()) < 10_000
     assert body.pop("uptime") >= 0
     assert {check["status"] for check in body["checks"].values()} == {"up"}
     assert set(body.pop("checks")) == {
-        *("redis", "database", "index", "prices", "exchanges", "flush", "candles")
+        *("redis", "database", "index", "prices", "exchanges", "trades", "flush", "candles")
     }
-    feed = {"status": "up", "last_trade_age_ms": None, "circuit": "closed"}
+    feed = {"status": "up", "circuit": "closed"}
     assert body == {
         "status": "ok",
         "version": VERSION,
@@ -195,6 +208,16 @@ def test_health_shows_circuits(client, well, settings):
         breaker.record_failure("kraken", code=ErrorCode.TIMEOUT, now_ms=now_ms())
 
     assert health(client)["exchanges"]["kraken"]["circuit"] == "open"
+
+
+@pytest.mark.parametrize("wrong", [{"age_ms": 15_100}, {"sockets_up": 0}])
+def test_health_nobody_listening_to_an_exchange_is_degraded(client, well, wrong):
+    listen("kraken", **wrong)
+
+    body = health(client)
+
+    assert (body["status"], body["checks"]["trades"]["status"]) == ("degraded", "down")
+    assert "kraken" in body["checks"]["trades"]["message"]
 
 
 def test_health_late_flush_is_degraded(client, well):

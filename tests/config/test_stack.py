@@ -191,7 +191,12 @@ def test_each_queue_has_a_worker(chosen):
 
     queues = {route["queue"] for route in app.conf.task_routes.values()}
     commands = [program.command for program in programs.programs(chosen)]
-    served = {command[command.index("-Q") + 1] for command in commands if "-Q" in command}
+    served = {
+        queue
+        for command in commands
+        if "-Q" in command
+        for queue in command[command.index("-Q") + 1].split(",")
+    }
     assert served == queues | {app.conf.task_default_queue}
 
 

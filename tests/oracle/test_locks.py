@@ -107,3 +107,17 @@ def test_acquire_sent_twice_by_one_owner_is_its_own():
     assert first is not None and again is not None
     assert again.token > first.token
     assert locks.acquire("job", ttl_ms=10_000, owner="you") is None
+
+
+def test_exclusive_skips_while_another_call_runs():
+    ran = []
+
+    @locks.exclusive("flush", ttl_ms=10_000)
+    def flush(depth):
+        ran.append(depth)
+        if depth:
+            flush(depth - 1)
+
+    flush(1)
+    flush(0)
+    assert ran == [1, 0]
