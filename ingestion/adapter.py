@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from oracle.values import Candle, ErrorCode, Ticker, Trade
 
@@ -109,10 +109,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
-    """What one WebSocket message held: trades, replies to send, and the state to pass next."""
+    """What one WebSocket message held: trades, replies to send, and the state to pass next.
+
+    ``fills``: of which trade ids the exchange merged how many executions; the id is the last one's.
+    """
 
     state: Mapping[str, object]
     trades: tuple[Trade, ...] = ()
+    fills: Mapping[str, int] = field(default_factory=dict)
     replies: tuple[str, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
 
@@ -125,6 +129,13 @@ class Adapter(Protocol):
     WS_URL: str
     WS_PING: str | None  # what we must send to be kept connected, and how often
     WS_PING_INTERVAL_MS: int
+    WS_PROBE: str | None  # what a live server answers at once; None: it speaks each second anyway
+    MAX_SYMBOLS_PER_SOCKET: int
+    MAX_MESSAGES_PER_SECOND: int  # from us, on one socket
+    SOCKET_LIFETIME_MS: int | None  # then the exchange closes it; None: no such rule
+    ONE_BAD_SYMBOL_REFUSES_ALL: bool  # of a subscription
+    TRADE_IDS_CONTIGUOUS: bool  # per symbol: a jump is a hole, which `trades_request` can fill
+    MAX_TRADES_PER_CALL: int
     DOCS: str
     BUDGETS: Mapping[str, Budget]
     MAX_CANDLES_PER_CALL: int
@@ -176,5 +187,36 @@ class Adapter(Protocol):
         """Read one WebSocket message: its trades, none in a control message.
 
         Raises `UnreadableError` when it is not the exchange's format at all.
+        """
+        ...
+
+    def trades_request(self, exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+        """Ask for the trades that follow this one, at most MAX_TRADES_PER_CALL.
+
+        The oldest of them, so that one can page on; where TRADE_IDS_CONTIGUOUS is False, the
+        newest there are: such an exchange keeps no others.
+        """
+        ...
+
+    def parse_trades(self, answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+        """Read the answer, oldest first. It may hold other trades than those asked for.
+
+        Raises `UnreadableError` when the body is not the exchange's format at all.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenAdapter(Adapter, Protocol):
+    """An exchange that tells where its socket is, in exchange for a call before each connect."""
+
+    def token_request(self) -> Request:
+        """Ask for the address of a new socket."""
+        ...
+
+    def parse_token(self, answer: Answer) -> Parsed[str]:
+        """Read the address: one value, or a refusal.
+
+        Raises `UnreadableError` when the body is not the exchange's format at all.
         """
         ...

@@ -48,7 +48,12 @@ def opened(
     refusal = explain(body if isinstance(body, dict) else {}, answer)
     if refusal is None and not is_ok(answer):
         detail = f"HTTP {answer.status} {answer.body[:80].decode(errors='replace')}"
-        refusal = refused(answer, code_by_status(answer), detail)
+        code = code_by_status(answer)
+        if code == ErrorCode.BAD_REQUEST:
+            # Not in the exchange's words: a proxy's page, which must not put the blame on one of
+            # the symbols that we asked for.
+            code = ErrorCode.EXCHANGE_ERROR
+        refusal = refused(answer, code, detail)
     return body, refusal
 
 
@@ -164,6 +169,8 @@ def read_tickers(
                 found[name] = read(name, row)
             except RowError as error:
                 found[name] = _unresolved(error, name)
+            except ValueError as error:  # Ticker's own rules: a number of too many digits
+                found[name] = _unresolved(RowError(ErrorCode.BAD_ROW, str(error)), name)
     for symbol in symbols:
         if symbol not in found:
             found[symbol] = Unresolved(
@@ -222,7 +229,21 @@ def read_trades(
             trades.append(read(name, row, received_ms))
         except RowError as error:
             unresolved.append(_unresolved(error, name))
+        except ValueError as error:  # Trade's own rules
+            unresolved.append(_unresolved(RowError(ErrorCode.BAD_ROW, str(error)), name))
     return Frames(state=state, trades=tuple(trades), unresolved=tuple(unresolved))
+
+
+def read_past_trades(
+    named_rows: Iterable[tuple[Any, Any]],
+    read: Callable[[str, Any, int], Trade],
+    answer: Answer,
+    *,
+    usage: Usage | None = None,
+) -> Parsed[Trade]:
+    """Read the rows of an HTTP answer, given oldest first, into trades."""
+    frames = read_trades(named_rows, read, received_ms=answer.received_ms, state={})
+    return Parsed(values=frames.trades, unresolved=frames.unresolved, usage=usage)
 
 
 def refused_frame(state: Mapping[str, object], code: ErrorCode, detail: Any) -> Frames:

@@ -18,11 +18,18 @@ REST_URL = "https://api.binance.com"
 WS_URL = "wss://stream.binance.com:9443/ws"
 WS_PING: str | None = None  # the server pings, the WebSocket library answers
 WS_PING_INTERVAL_MS = 0
+WS_PROBE: str | None = '{"method":"LIST_SUBSCRIPTIONS","id":0}'
+MAX_SYMBOLS_PER_SOCKET = 1024
+MAX_MESSAGES_PER_SECOND = 4  # of five, because pongs count too
+SOCKET_LIFETIME_MS: int | None = 86_400_000
+ONE_BAD_SYMBOL_REFUSES_ALL = False
+TRADE_IDS_CONTIGUOUS = True
 DOCS = "https://developers.binance.com/docs/binance-spot-api-docs"
 
 BUDGETS: Mapping[str, Budget] = {"weight": Budget(units=6000, window_ms=60_000)}
 MAX_CANDLES_PER_CALL = 1000
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 1000
 MAX_SYMBOLS_PER_CALL = 100  # beyond, asking for all of them costs the same
 MAX_STREAMS_PER_MESSAGE = 200
 
@@ -208,6 +215,48 @@ def _trade(name: str, row: Any, received_ms: int, *, id_key: str = "t") -> Trade
 
 
 _aggregate_trade = partial(_trade, id_key="a")
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the trades from the next id on."""
+    return Request(
+        path="/api/v3/historicalTrades",
+        params=(
+            ("symbol", exchange_symbol),
+            ("fromId", str(int(after_id) + 1)),
+            ("limit", str(MAX_TRADES_PER_CALL)),
+        ),
+        weight=25,
+        budget="weight",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read past trades, oldest first; the rows do not name their symbol.
+
+        [{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012",
+          "time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal, usage=_usage(answer))
+    rows = ((exchange_symbol, row) for row in answers.listing(body))
+    return answers.read_past_trades(rows, _past_trade, answer, usage=_usage(answer))
+
+
+def _past_trade(name: str, row: Any, received_ms: int) -> Trade:
+    return Trade(
+        exchange_symbol=name,
+        price=wire.price(row, "price"),
+        size=wire.size(row, "qty"),
+        side=wire.choice(row, "isBuyerMaker", TAKER_SIDE),
+        trade_id=wire.trade_id(row, "id"),
+        event_ms=wire.epoch_ms(row, "time"),
+        received_ms=received_ms,
+    )
 
 
 def _usage(answer: Answer) -> Usage | None:

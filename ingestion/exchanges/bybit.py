@@ -17,12 +17,19 @@ REST_URL = "https://api.bybit.com"
 WS_URL = "wss://stream.bybit.com/v5/public/spot"
 WS_PING: str | None = '{"op":"ping"}'
 WS_PING_INTERVAL_MS = 20_000
+WS_PROBE: str | None = '{"op":"ping"}'
+MAX_SYMBOLS_PER_SOCKET = 500  # 21,000 characters of topics
+MAX_MESSAGES_PER_SECOND = 10  # none is documented
+SOCKET_LIFETIME_MS: int | None = None
+ONE_BAD_SYMBOL_REFUSES_ALL = True
+TRADE_IDS_CONTIGUOUS = False
 DOCS = "https://bybit-exchange.github.io/docs/v5"
 
 BUDGETS: Mapping[str, Budget] = {"address": Budget(units=600, window_ms=5000)}
 TOO_FREQUENT_WAIT_MS = 600_000  # after HTTP 403 "access too frequent": stop for ten minutes
 MAX_CANDLES_PER_CALL = 1000
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 60
 MAX_TOPICS_PER_MESSAGE = 10
 
 QUOTES = (
@@ -189,6 +196,49 @@ def _trade(name: str, row: Any, received_ms: int) -> Trade:
         side=wire.choice(row, "S", TAKER_SIDE),
         trade_id=wire.trade_id(row, "i"),
         event_ms=wire.epoch_ms(row, "T"),
+        received_ms=received_ms,
+    )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the newest trades."""
+    return Request(
+        path="/v5/market/recent-trade",
+        params=(
+            ("category", "spot"),
+            ("symbol", exchange_symbol),
+            ("limit", str(MAX_TRADES_PER_CALL)),
+        ),
+        budget="address",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read the newest trades, newest first on the wire.
+
+        {"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{
+          "execId":"2100000000007764263","symbol":"BTCUSDT","price":"16618.49",
+          "size":"0.00012","side":"Buy","time":"1672052955758","isBlockTrade":false}]},
+          "retExtInfo":{},"time":1672053054358}
+
+    https://bybit-exchange.github.io/docs/v5/market/recent-trade
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal)
+    rows = answers.named(reversed(answers.listing(body, "result", "list")), "symbol")
+    return answers.read_past_trades(rows, _past_trade, answer)
+
+
+def _past_trade(name: str, row: Any, received_ms: int) -> Trade:
+    return Trade(
+        exchange_symbol=name,
+        price=wire.price(row, "price"),
+        size=wire.size(row, "size"),
+        side=wire.choice(row, "side", TAKER_SIDE),
+        trade_id=wire.trade_id(row, "execId"),
+        event_ms=wire.epoch_ms(row, "time"),
         received_ms=received_ms,
     )
 

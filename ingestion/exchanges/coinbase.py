@@ -25,11 +25,18 @@ REST_URL = "https://api.exchange.coinbase.com"
 WS_URL = "wss://ws-feed.exchange.coinbase.com"
 WS_PING: str | None = None  # the heartbeat channel keeps the socket busy
 WS_PING_INTERVAL_MS = 0
+WS_PROBE: str | None = None
+MAX_SYMBOLS_PER_SOCKET = 200  # none is documented
+MAX_MESSAGES_PER_SECOND = 50  # of a hundred
+SOCKET_LIFETIME_MS: int | None = None
+ONE_BAD_SYMBOL_REFUSES_ALL = True
+TRADE_IDS_CONTIGUOUS = True
 DOCS = "https://docs.cdp.coinbase.com/exchange"
 
 BUDGETS: Mapping[str, Budget] = {"public": Budget(units=10, window_ms=1000)}
 MAX_CANDLES_PER_CALL = 300
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 1000
 
 INTERVALS = {"1m": "60", "5m": "300", "15m": "900", "1h": "3600", "1d": "86400"}
 TAKER_SIDE: Mapping[str, Side] = {"buy": "sell", "sell": "buy"}  # by the maker's side
@@ -207,6 +214,35 @@ def _trade(name: str, row: Any, received_ms: int) -> Trade:
         event_ms=wire.iso_ms(row, "time"),
         received_ms=received_ms,
     )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the page that ends a full page after this id: ``after`` means older than."""
+    return Request(
+        path=f"/products/{exchange_symbol}/trades",
+        params=(
+            ("after", str(int(after_id) + MAX_TRADES_PER_CALL + 1)),
+            ("limit", str(MAX_TRADES_PER_CALL)),
+        ),
+        budget="public",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read past trades, newest first on the wire; the rows do not name their product.
+
+        [{"trade_id":1052119492,"side":"buy","size":"0.00000004","price":"63513.33",
+          "time":"2026-07-07T22:58:44.970433Z"}]
+
+    ``side`` is the MAKER's here too.
+    https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-trades
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal)
+    rows = ((exchange_symbol, row) for row in reversed(answers.listing(body)))
+    return answers.read_past_trades(rows, _trade, answer)
 
 
 def _refusal(body: dict[str, Any], answer: Answer) -> Refusal | None:

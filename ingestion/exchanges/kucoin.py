@@ -8,7 +8,16 @@ from functools import partial
 from typing import Any
 
 from ingestion import answers, wire
-from ingestion.adapter import Answer, Budget, Frames, Parsed, Refusal, Request, Usage
+from ingestion.adapter import (
+    Answer,
+    Budget,
+    Frames,
+    Parsed,
+    Refusal,
+    Request,
+    UnreadableError,
+    Usage,
+)
 from ingestion.spelling import from_dashed, split_symbol
 from oracle.values import Candle, ErrorCode, Side, Ticker, Trade
 
@@ -17,11 +26,18 @@ REST_URL = "https://api.kucoin.com"
 WS_URL = "wss://ws-api-spot.kucoin.com/"  # each connection needs a fresh token of bullet-public
 WS_PING: str | None = '{"id":"1","type":"ping"}'
 WS_PING_INTERVAL_MS = 18_000  # data that flows does not count
+WS_PROBE: str | None = '{"id":"0","type":"ping"}'
+MAX_SYMBOLS_PER_SOCKET = 300
+MAX_MESSAGES_PER_SECOND = 8  # of a hundred in 10 s
+SOCKET_LIFETIME_MS: int | None = 86_400_000  # that of the token
+ONE_BAD_SYMBOL_REFUSES_ALL = True
+TRADE_IDS_CONTIGUOUS = False
 DOCS = "https://www.kucoin.com/docs-new"
 
 BUDGETS: Mapping[str, Budget] = {"public": Budget(units=2000, window_ms=30_000)}
 MAX_CANDLES_PER_CALL = 1500
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 100
 MAX_SYMBOLS_PER_MESSAGE = 100
 
 INTERVALS = {"1m": "1min", "5m": "5min", "15m": "15min", "1h": "1hour", "4h": "4hour", "1d": "1day"}
@@ -195,6 +211,61 @@ def _trade(name: str, row: Any, received_ms: int) -> Trade:
         event_ms=wire.epoch_ms(row, "time", ns_per_unit=1),
         received_ms=received_ms,
     )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the newest trades."""
+    return Request(
+        path="/api/v1/market/histories",
+        params=(("symbol", exchange_symbol),),
+        weight=3,
+        budget="public",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read the newest trades, oldest first; the rows do not name their symbol.
+
+        {"code":"200000","data":[{"sequence":"1545896668571","price":"0.07","size":"0.004",
+          "side":"buy","time":1545904567062140823,"tradeId":"6289570e2e113d2923dfad6b"}]}
+
+    https://www.kucoin.com/docs-new/rest/spot-trading/market-data/get-trade-history
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal, usage=_usage(answer))
+    rows = ((exchange_symbol, row) for row in answers.listing(body, "data"))
+    return answers.read_past_trades(rows, _trade, answer, usage=_usage(answer))
+
+
+def token_request() -> Request:
+    """Ask for a token and the address of a socket; a new one for each connection."""
+    return Request(path="/api/v1/bullet-public", method="POST", weight=10, budget="public")
+
+
+def parse_token(answer: Answer) -> Parsed[str]:
+    """Read the address, the token in it.
+
+        {"code":"200000","data":{"token":"2neAiuYvAU61ZDXANAGAsiL4...","instanceServers":[{
+          "endpoint":"wss://ws-api-spot.kucoin.com/","encrypt":true,"protocol":"websocket",
+          "pingInterval":18000,"pingTimeout":10000}]}}
+
+    https://www.kucoin.com/docs-new/websocket-api/base-info/get-public-token-spot-margin
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal, usage=_usage(answer))
+    data = answers.mapping(body, "data")
+    servers = answers.listing(data, "instanceServers")
+    try:
+        token, endpoint = wire.field(data, "token"), wire.field(wire.field(servers, 0), "endpoint")
+    except wire.RowError as error:
+        raise UnreadableError(f"no socket in the answer: {error}") from None
+    if not isinstance(token, str) or not isinstance(endpoint, str):
+        raise UnreadableError("token and endpoint must be text")
+    url = f"{endpoint.rstrip('/')}/?token={token}"
+    return Parsed(values=(url,), usage=_usage(answer))
 
 
 def _usage(answer: Answer) -> Usage | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,12 @@ REST_URL = "https://www.okx.com"
 WS_URL = "wss://ws.okx.com:8443/ws/v5/public"
 WS_PING: str | None = "ping"
 WS_PING_INTERVAL_MS = 20_000  # closed after 30 s with nothing pushed
+WS_PROBE: str | None = "ping"
+MAX_SYMBOLS_PER_SOCKET = 400  # a connection may ask 480 times an hour
+MAX_MESSAGES_PER_SECOND = 3
+SOCKET_LIFETIME_MS: int | None = None
+ONE_BAD_SYMBOL_REFUSES_ALL = False
+TRADE_IDS_CONTIGUOUS = True  # counting the fills that a message merges
 DOCS = "https://www.okx.com/docs-v5/en/"
 
 BUDGETS: Mapping[str, Budget] = {
@@ -26,6 +34,7 @@ BUDGETS: Mapping[str, Budget] = {
 }
 MAX_CANDLES_PER_CALL = 100  # what the history endpoint was seen to give; 300 are documented
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 100
 RECENT_CANDLES = 1440  # older ones are with the history endpoint
 MAX_CHANNELS_PER_MESSAGE = 200  # a request may have 64 KB
 
@@ -47,6 +56,7 @@ ERROR_CODES = {
     "50013": ErrorCode.BUSY,
     "50026": ErrorCode.BUSY,
 }
+_SMALL = re.compile(r"[1-9][0-9]{0,3}")
 
 
 def to_native(symbol: str) -> str:
@@ -166,6 +176,7 @@ def parse_message(message: str | bytes, state: Mapping[str, object], received_ms
           "tradeId":"1051102132","px":"78808.8","sz":"0.00504905","side":"sell",
           "ts":"1788118931677","count":"1","source":"0","seqId":80559459948}]}
 
+    Fills of one taker order at one price are merged: ``count`` of them, under the last one's id.
     https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel
     """
     if message in ("pong", b"pong"):
@@ -174,11 +185,23 @@ def parse_message(message: str | bytes, state: Mapping[str, object], received_ms
     arg = body.get("arg")
     if "data" in body and isinstance(arg, dict) and arg.get("channel") == "trades":
         rows = answers.named(answers.listing(body, "data"), "instId")
-        return answers.read_trades(rows, _trade, received_ms=received_ms, state=state)
+        frames = answers.read_trades(rows, _trade, received_ms=received_ms, state=state)
+        fills = _fills(rows)
+        return replace(frames, fills=fills) if fills else frames
     if body.get("event") == "error":
         code = ERROR_CODES.get(str(body.get("code")), ErrorCode.BAD_REQUEST)
         return answers.refused_frame(state, code, body.get("msg"))
     return Frames(state=state)
+
+
+def _fills(rows: Sequence[tuple[Any, Any]]) -> dict[str, int]:
+    """How many executions a row stands for, by its id, where it is more than one."""
+    merged = ((row, row.get("count")) for _, row in rows if isinstance(row, dict))
+    return {
+        str(row.get("tradeId")): int(count)
+        for row, count in merged
+        if type(count) is str and _SMALL.fullmatch(count) and count != "1"
+    }
 
 
 def _trade(name: str, row: Any, received_ms: int) -> Trade:
@@ -191,6 +214,36 @@ def _trade(name: str, row: Any, received_ms: int) -> Trade:
         event_ms=wire.epoch_ms(row, "ts"),
         received_ms=received_ms,
     )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for a page that begins after this id: to OKX ``after`` means older than."""
+    return Request(
+        path="/api/v5/market/history-trades",
+        params=(
+            ("instId", exchange_symbol),
+            ("type", "1"),
+            ("after", str(int(after_id) + MAX_TRADES_PER_CALL + 1)),
+            ("limit", str(MAX_TRADES_PER_CALL)),
+        ),
+        budget="history",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read past trades, newest first on the wire, none of them merged.
+
+        {"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00001",
+          "px":"29963.2","tradeId":"242720720","ts":"1654161646974"}]}
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal)
+    rows = answers.named(reversed(answers.listing(body, "data")), "instId")
+    return answers.read_past_trades(rows, _trade, answer)
 
 
 def _refusal(body: dict[str, Any], answer: Answer) -> Refusal | None:

@@ -27,15 +27,23 @@ REST_URL = "https://api.upbit.com"
 WS_URL = "wss://api.upbit.com/websocket/v1"
 WS_PING: str | None = "PING"
 WS_PING_INTERVAL_MS = 30_000  # an idle socket was closed after 60 s
+WS_PROBE: str | None = "PING"
+MAX_SYMBOLS_PER_SOCKET = 500  # 855 were seen to work
+MAX_MESSAGES_PER_SECOND = 1  # five, but a hundred a minute
+SOCKET_LIFETIME_MS: int | None = None
+ONE_BAD_SYMBOL_REFUSES_ALL = False  # unknown ones are ignored without a word
+TRADE_IDS_CONTIGUOUS = False  # they tell no order either
 DOCS = "https://docs.upbit.com"
 
 # Per address and group. An Origin header would cut it to one request in 10 s: never send it.
 BUDGETS: Mapping[str, Budget] = {
     "ticker": Budget(units=10, window_ms=1000),
     "candles": Budget(units=10, window_ms=1000),
+    "trades": Budget(units=10, window_ms=1000),
 }
 MAX_CANDLES_PER_CALL = 200
 MAX_CANDLES_BACK: int | None = None
+MAX_TRADES_PER_CALL = 500
 MAX_SYMBOLS_PER_CALL = 300  # the URL must stay below some 8000 encoded characters
 QUOTES = ("KRW", "BTC", "USDT")
 
@@ -204,14 +212,14 @@ def parse_message(message: str | bytes, state: Mapping[str, object], received_ms
     return Frames(state=state)
 
 
-def _trade(name: str, row: Any, received_ms: int) -> Trade:
+def _trade(name: str, row: Any, received_ms: int, *, time_key: str = "trade_timestamp") -> Trade:
     return Trade(
         exchange_symbol=name,
         price=wire.price(row, "trade_price"),
         size=wire.size(row, "trade_volume"),
         side=wire.choice(row, "ask_bid", TAKER_SIDE),
         trade_id=wire.trade_id(row, "sequential_id"),
-        event_ms=wire.epoch_ms(row, "trade_timestamp"),
+        event_ms=wire.epoch_ms(row, time_key),
         received_ms=received_ms,
     )
 
@@ -226,6 +234,34 @@ def _simple_trade(name: str, row: Any, received_ms: int) -> Trade:
         event_ms=wire.epoch_ms(row, "ttms"),
         received_ms=received_ms,
     )
+
+
+def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Request:
+    """Ask for the newest trades."""
+    return Request(
+        path="/v1/trades/ticks",
+        params=(("market", exchange_symbol), ("count", str(MAX_TRADES_PER_CALL))),
+        budget="trades",
+        symbols=(exchange_symbol,),
+    )
+
+
+def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
+    """Read the newest trades, newest first on the wire.
+
+        [{"market":"KRW-BTC","trade_date_utc":"2018-04-18","trade_time_utc":"10:19:58",
+          "timestamp":1524046798000,"trade_price":8616000.0,"trade_volume":0.03060688,
+          "prev_closing_price":8450000.0,"change_price":166000.0,"ask_bid":"ASK",
+          "sequential_id":1524046798000000}]
+
+    https://docs.upbit.com/kr/reference
+    """
+    body, refusal = answers.opened(answer, _refusal)
+    if refusal:
+        return answers.refusal_parsed(refusal, usage=_usage(answer))
+    rows = answers.named(reversed(answers.listing(body)), "market")
+    read = partial(_trade, time_key="timestamp")
+    return answers.read_past_trades(rows, read, answer, usage=_usage(answer))
 
 
 def _usage(answer: Answer) -> Usage | None:

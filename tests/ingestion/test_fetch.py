@@ -102,9 +102,7 @@ def test_fetch_tickers_stores_what_the_exchange_answered(exchange: Exchange) -> 
         name: ticker_book.Quote(Decimal("100.5"), Decimal(10), Decimal(1005), NOW_MS - 50)
         for name in SYMBOLS
     }
-    assert feed() == Feed(
-        received_ms=NOW_MS + 80, changed_ms=NOW_MS + 80, as_of_ms=NOW_MS - 50
-    )
+    assert feed() == Feed(received_ms=NOW_MS + 80, changed_ms=NOW_MS + 80, as_of_ms=NOW_MS - 50)
     [(name, url, request)] = exchange.asked
     assert (name, url, request.symbols) == ("binance", "https://api.binance.com", SYMBOLS)
 

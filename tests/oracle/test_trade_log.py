@@ -96,7 +96,7 @@ def test_positions_of_ids_without_order_follow_time() -> None:
 
 
 def test_append_trims_old_entries_that_were_acknowledged(settings: Any) -> None:
-    settings.TRADE_LOG_KEEP_MS = 0
+    settings.TRADE_LOG_KEEP_MS = -1_000
     trade_log.ensure_group("binance")
     for number in range(3):
         trade_log.append("binance", [trade(number)], token=NEW)
@@ -110,7 +110,7 @@ def test_append_trims_old_entries_that_were_acknowledged(settings: Any) -> None:
 
 
 def test_append_keeps_old_entries_that_are_pending(settings: Any) -> None:
-    settings.TRADE_LOG_KEEP_MS = 0
+    settings.TRADE_LOG_KEEP_MS = -1_000
     trade_log.ensure_group("binance")
     trade_log.append("binance", [trade(0)], token=NEW)
     redis_client().xreadgroup(GROUP, "dies", {keys.trades_stream("binance"): ">"})
@@ -121,7 +121,7 @@ def test_append_keeps_old_entries_that_are_pending(settings: Any) -> None:
 
 
 def test_append_keeps_everything_while_there_was_no_aggregator_yet(settings: Any) -> None:
-    settings.TRADE_LOG_KEEP_MS = 0
+    settings.TRADE_LOG_KEEP_MS = -1_000
     for number in range(3):
         trade_log.append("binance", [trade(number)], token=NEW)
 
