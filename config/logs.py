@@ -44,7 +44,7 @@ def configure(**_: Any) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                **{name: {"handlers": [], "propagate": True} for name in _TALKERS},
+                **{name: {"handlers": [], "propagate": _talks(name)} for name in _TALKERS},
                 # "Task … received" and "succeeded", seven times a second.
                 "celery.worker.strategy": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
@@ -53,6 +53,12 @@ def configure(**_: Any) -> None:
             },
         }
     )
+
+
+def _talks(name: str) -> bool:
+    """False for a logger that was switched off, as uvicorn does for ``--no-access-log``."""
+    logger = logging.getLogger(name)
+    return logger.propagate or bool(logger.handlers)
 
 
 def _formatter() -> logging.Formatter:

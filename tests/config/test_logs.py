@@ -3,6 +3,7 @@ import logging
 
 import pytest
 import structlog
+import uvicorn
 
 from config import logs
 
@@ -48,6 +49,23 @@ def test_a_line_of_others_has_the_same_shape_and_comes_once(name, written):
     (line,) = written(lambda: logging.getLogger(name).warning("slow: %s", "GET /"))
     facts = json.loads(line)
     assert (facts["event"], facts["level"], facts["logger"]) == ("slow: GET /", "warning", name)
+
+
+@pytest.mark.parametrize("access_log", [True, False])
+def test_the_access_log_is_on_or_off_as_uvicorn_was_told(access_log, written, monkeypatch):
+    access = logging.getLogger("uvicorn.access")
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        monkeypatch.setattr(logger, "handlers", logger.handlers)
+        monkeypatch.setattr(logger, "propagate", logger.propagate)
+        monkeypatch.setattr(logger, "level", logger.level)
+    uvicorn.Config("config.asgi:application", access_log=access_log)
+
+    def ask():
+        if access.hasHandlers():  # as uvicorn's protocols do
+            access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/health", "1.1", 200)
+
+    assert len(written(ask)) == access_log
 
 
 def test_an_exception_is_told_in_json(written):
