@@ -5,7 +5,8 @@ from importlib import import_module
 from celery.signals import setup_logging
 from django.apps import AppConfig
 
-from config import logs
+# Uptime counts from here: with the process, not with its first request.
+from config import logs, uptime  # noqa: F401
 
 
 class ConfigConfig(AppConfig):

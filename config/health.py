@@ -15,11 +15,11 @@ from rest_framework.views import APIView
 
 from config import schema
 from config.state import Check, Facts, State, read_state
+from config.uptime import uptime_seconds
 from config.version import VERSION
 from market.schema import errors
 from oracle.ticker_book import Feed
 
-STARTED = time.monotonic()
 LATE_FLUSH_MS = 180_000
 TRADES_SILENT_MS = 15_000
 TRADES_LATE_MS = 60_000
@@ -38,7 +38,7 @@ class Health(APIView):
         responses={200: schema.HealthAnswer, 503: schema.HealthAnswer, **errors()},
     )
     def get(self, request: Request) -> Response:
-        body = health_body(read_state(), uptime_seconds=int(time.monotonic() - STARTED))
+        body = health_body(read_state(), uptime_seconds=uptime_seconds())
         return Response(body, status=503 if body["status"] == "down" else 200)
 
 

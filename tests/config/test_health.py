@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
 from django.db import connection
 
-from config import state
+from config import state, uptime
 from config.version import VERSION
 from ingestion import breaker
 from oracle import catalog, heartbeat, locks, price_board, ticker_book
@@ -23,6 +26,7 @@ from tests.oracle.test_price_board import price, publish
 
 pytestmark = pytest.mark.django_db
 
+ROOT = Path(__file__).parents[2]
 PAIRS = ("BTC/USDT", "ETH/USDT")
 D = Decimal
 
@@ -125,6 +129,19 @@ def test_health_all_well_is_ok(client, well):
         "services": {"redis": "up", "database": "up"},
         "exchanges": {"binance": feed, "kraken": feed},
     }
+
+
+@pytest.mark.parametrize("server", ["config.asgi", "config.wsgi"])
+def test_uptime_counts_from_the_start_of_the_process_not_from_a_first_request(server):
+    script = f"import sys, {server}; assert 'config.uptime' in sys.modules, sorted(sys.modules)"
+
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_uptime_is_in_whole_seconds(monkeypatch):
+    monkeypatch.setattr("config.uptime._STARTED", time.monotonic() - 7.9)
+
+    assert uptime.uptime_seconds() == 7
 
 
 def test_health_alias(client, well):
