@@ -26,6 +26,7 @@ from oracle import keys
 from oracle.connection import LUA
 
 WINDOW_MS = 60_000
+IPV6_CLIENT_BITS = 64
 # A Redis that hangs may cost a request this long, and no more.
 TIMEOUT_SECONDS = 0.5
 # Proxies may add the port of the client: 203.0.113.9:4711, [2001:db8::9]:4711.
@@ -91,6 +92,7 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str
 
     ``forwarded_for`` (X-Forwarded-For) is believed only from a trusted peer, and only from its
     right end up to the first address that is not trusted: what stands left of it, anyone can write.
+    An IPv6 client is its network: who has one address of a /64 has all of them.
     """
     networks = _networks(tuple(trusted))
     nearest = _address(peer)
@@ -103,6 +105,8 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str
         if further is None:
             break
         nearest = further
+    if isinstance(nearest, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(nearest), IPV6_CLIENT_BITS), strict=False))
     return str(nearest)
 
 

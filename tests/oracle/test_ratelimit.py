@@ -110,8 +110,8 @@ def test_take_redis_away_lets_through_and_counts_it(settings):
         ("10.0.0.1", "garbage", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.1, garbage, 10.0.0.5", "10.0.0.5"),
         ("10.0.0.1", "198.51.100.1:4711", "198.51.100.1"),
-        ("2001:db8::1", "[2001:db9::5]:4711", "2001:db9::5"),
-        ("2001:db8::1", "2001:db9::5", "2001:db9::5"),
+        ("2001:db8::1", "[2001:db9::5]:4711", "2001:db9::/64"),
+        ("2001:db8::1", "2001:db9::5", "2001:db9::/64"),
         ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("::ffff:203.0.113.9", "", "203.0.113.9"),
         ("", "198.51.100.1", "unknown"),
@@ -120,6 +120,17 @@ def test_take_redis_away_lets_through_and_counts_it(settings):
 )
 def test_client_address_trusts_proxies_only(peer, forwarded, address):
     assert client_address(peer, forwarded, PROXIES) == address
+
+
+def test_client_address_of_one_ipv6_network_is_one():
+    clients = [f"2001:db9:0:7::{n:x}" for n in range(3)] + [
+        "2001:db9:0:7:ffff::1",
+        "2001:db9:0:7::1%eth0",
+    ]
+
+    found = [client_address(client, "", []) for client in clients]
+
+    assert found == ["2001:db9:0:7::/64"] * 5
 
 
 def test_client_address_no_proxies_is_the_peer():
