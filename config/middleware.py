@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from structlog.contextvars import bound_contextvars
 
-from oracle import metrics
+from oracle import metrics, ratelimit
 
 Answer = Callable[[HttpRequest], HttpResponse]
 
@@ -53,6 +53,7 @@ def headers(get_response: Answer) -> Answer:
     """The outermost of our middleware: it sees every answer, errors and static files included."""
 
     def answer(request: HttpRequest) -> HttpResponse:
+        _drop_hearsay(request)
         request_id = _request_id(request)
         started = time.perf_counter()
         with bound_contextvars(request_id=request_id):
@@ -70,6 +71,13 @@ def headers(get_response: Answer) -> Answer:
         return response
 
     return answer
+
+
+def _drop_hearsay(request: HttpRequest) -> None:
+    """Forget who claims to have spoken TLS and is no proxy of ours: Django would believe anyone."""
+    peer = request.META.get("REMOTE_ADDR") or ""
+    if not ratelimit.is_trusted(peer, settings.TRUSTED_PROXIES):
+        request.META.pop("HTTP_X_FORWARDED_PROTO", None)
 
 
 def _request_id(request: HttpRequest) -> str:

@@ -94,12 +94,11 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str
     right end up to the first address that is not trusted: what stands left of it, anyone can write.
     An IPv6 client is its network: who has one address of a /64 has all of them.
     """
-    networks = _networks(tuple(trusted))
     nearest = _address(peer)
     if nearest is None:
         return peer or "unknown"
     for hop in reversed(forwarded_for.split(",")):
-        if not any(nearest in network for network in networks):
+        if not _is_in(nearest, trusted):
             break
         further = _address(hop.strip())
         if further is None:
@@ -108,6 +107,16 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str
     if isinstance(nearest, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(nearest), IPV6_CLIENT_BITS), strict=False))
     return str(nearest)
+
+
+def is_trusted(peer: str, trusted: Sequence[str]) -> bool:
+    """Whether what ``peer`` says about its own clients is believed."""
+    address = _address(peer)
+    return address is not None and _is_in(address, trusted)
+
+
+def _is_in(address: Address, networks: Sequence[str]) -> bool:
+    return any(address in network for network in _networks(tuple(networks)))
 
 
 @cache

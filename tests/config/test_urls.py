@@ -112,6 +112,18 @@ def test_simulated_is_said_on_every_answer(client, settings, path):
     assert client.get(path)["X-Oracle-Simulated"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("proxies", "scheme"), [(["127.0.0.0/8"], "https"), (["10.0.0.1"], "http")]
+)
+def test_forwarded_scheme_counts_only_from_a_trusted_proxy(client, settings, proxies, scheme):
+    settings.TRUSTED_PROXIES = proxies
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    answer = client.get("/api/v1/", headers={"X-Forwarded-Proto": "https"})
+
+    assert decode(answer.content)["documentation"].startswith(f"{scheme}://testserver")
+
+
 # --- CORS ---
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from oracle import keys, ratelimit
 from oracle.connection import redis_client
-from oracle.ratelimit import Verdict, client_address, take
+from oracle.ratelimit import Verdict, client_address, is_trusted, take
 
 PROXIES = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]
 
@@ -120,6 +120,17 @@ def test_take_redis_away_lets_through_and_counts_it(settings):
 )
 def test_client_address_trusts_proxies_only(peer, forwarded, address):
     assert client_address(peer, forwarded, PROXIES) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted"),
+    [
+        *(("10.9.9.9", True), ("::ffff:10.0.0.1", True), ("2001:db8::1", True)),
+        *(("203.0.113.9", False), ("", False), ("unix", False)),
+    ],
+)
+def test_is_trusted_proxies_only(peer, trusted):
+    assert is_trusted(peer, PROXIES) is trusted
 
 
 def test_client_address_of_one_ipv6_network_is_one():
