@@ -24,7 +24,6 @@ from oracle.values import Price
 
 RESOLUTIONS = ("1m", "5m", "15m", "1h", "4h", "1d")
 SERVED_RESOLUTIONS = ("1m",)
-DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 MINUTE_SECONDS = 60
 
 log = structlog.get_logger(__name__)
@@ -160,8 +159,8 @@ def _parse_range(params: Mapping[str, str], *, now_seconds: int) -> _Range:
         raise query.invalid(
             "resolution", resolution, f"{', '.join(SERVED_RESOLUTIONS)} for now (others follow)"
         )
-    limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="candles")
-    limit = DEFAULT_LIMIT if limit is None else limit
+    limit = query.integer(params, "limit", least=1, most=schema.MAX_LIMIT, unit="candles")
+    limit = schema.DEFAULT_LIMIT if limit is None else limit
     seconds = partial(query.integer, least=0, most=query.MAX_SECONDS, unit="unix seconds")
     end = seconds(params, "to")
     start = seconds(params, "from")

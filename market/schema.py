@@ -7,6 +7,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from market.query import MAX_SECONDS
+
 _DIGITS: Any = {"max_digits": None, "decimal_places": None, "coerce_to_string": False}
 _REASONS = {
     400: "A parameter is missing or wrong; the message names it, its value and what is accepted.",
@@ -113,9 +115,17 @@ class OhlcvAnswer(serializers.Serializer[Any]):
     )
 
 
+DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
+
+
+def whole(least: int, most: int) -> dict[str, Any]:
+    """A parameter that is a whole number of ``least`` to ``most``."""
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
 SYMBOL = OpenApiParameter(
     "symbol",
-    str,
+    {"type": "string", "minLength": 1},
     required=True,
     description="BTC/USDT, btc-usdt or, where only one symbol reads so, BTCUSDT.",
 )
@@ -125,12 +135,16 @@ OHLCV_PARAMETERS = (
         "resolution", str, enum=["1m"], default="1m", description="Others follow: 5m 15m 1h 4h 1d."
     ),
     OpenApiParameter(
-        "from", int, description="Unix seconds, inclusive; default: `limit` minutes up to `to`."
+        "from",
+        whole(0, MAX_SECONDS),
+        description="Unix seconds, inclusive; default: `limit` minutes up to `to`.",
     ),
     OpenApiParameter(
         "to",
-        int,
+        whole(0, MAX_SECONDS),
         description="Unix seconds, inclusive of the candle that opens then; default: now.",
     ),
-    OpenApiParameter("limit", int, default=1_000, description="1 to 5000 candles."),
+    OpenApiParameter(
+        "limit", whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, description="So many candles at most."
+    ),
 )

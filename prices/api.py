@@ -24,8 +24,6 @@ from oracle.aggregation import EXACT, PUBLISHED
 from oracle.values import Price
 from prices import changes, history, schema
 
-MAX_AGE_MS = 86_400_000
-MAX_SOURCES = 1_000
 DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 DAY_MS = 86_400_000
 PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
@@ -209,9 +207,9 @@ class Strict:
     def of(cls, params: Mapping[str, str]) -> Strict:
         """What a request asks for. Raises ApiError."""
         return cls(
-            max_age_ms=query.integer(params, "max_age_ms", least=1, most=MAX_AGE_MS, unit="ms"),
+            max_age_ms=query.integer(params, "max_age_ms", least=1, most=schema.MAX_AGE_MS, unit="ms"),
             min_sources=query.integer(
-                params, "min_sources", least=1, most=MAX_SOURCES, unit="exchanges"
+                params, "min_sources", least=1, most=schema.MAX_SOURCES, unit="exchanges"
             ),
         )
 

@@ -7,21 +7,25 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
-from market.schema import number
+from market.schema import number, whole
 
+MAX_AGE_MS = 86_400_000
+MAX_SOURCES = 1_000
 SLUG = OpenApiParameter(
     "slug",
-    str,
+    {"type": "string", "minLength": 1},
     OpenApiParameter.PATH,
     description="btc-usdt, BTC-USDT or, where only one symbol reads so, BTCUSDT.",
 )
 STRICT = (
     OpenApiParameter(
-        "max_age_ms", int, description="Answer 503 PRICE_STALE when the price is older."
+        "max_age_ms",
+        whole(1, MAX_AGE_MS),
+        description="Answer 503 PRICE_STALE when the price is older.",
     ),
     OpenApiParameter(
         "min_sources",
-        int,
+        whole(1, MAX_SOURCES),
         description="Answer 503 PRICE_UNAVAILABLE when fewer exchanges agree on the price.",
     ),
 )

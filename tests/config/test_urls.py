@@ -239,6 +239,48 @@ def test_openapi_tells_the_truth(client, path, url):
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "accepted"),
+    [
+        ("/api/v1/market/ohlcv", "limit", (1, 5_000)),
+        ("/api/v1/market/ohlcv", "from", (0, 9_999_999_999)),
+        ("/api/v1/market/ohlcv", "to", (0, 9_999_999_999)),
+        ("/api/v1/prices/{slug}", "max_age_ms", (1, 86_400_000)),
+        ("/api/v1/prices/{slug}", "min_sources", (1, 1_000)),
+    ],
+)
+def test_openapi_tells_the_bounds_that_hold(client, path, name, accepted):
+    told = parameter(client, path, name)
+    url = path.format(slug="btc-usdt")
+    beyond = [accepted[0] - 1, accepted[1] + 1]
+    refused = [client.get(url, {"symbol": "BTC/USDT", name: value}) for value in beyond]
+
+    assert told["type"] == "integer"
+    assert (told["minimum"], told["maximum"]) == accepted
+    assert [decode(answer.content)["error"]["details"].get("field") for answer in refused] == [
+        name,
+        name,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/v1/market/ohlcv", "symbol"),
+        ("/api/v1/market/ticker", "symbol"),
+        ("/api/v1/prices/{slug}", "slug"),
+    ],
+)
+def test_openapi_symbol_is_not_empty(client, path, name):
+    assert parameter(client, path, name) == {"type": "string", "minLength": 1}
+
+
+def parameter(client, path, name):
+    schema = msgspec.json.decode(client.get("/openapi.json").content)
+    (found,) = [one for one in schema["paths"][path]["get"]["parameters"] if one["name"] == name]
+    return found["schema"]
+
+
 def json_schema(node):
     """OpenAPI 3.0's own `nullable` in the words of JSON Schema; no field more than is told."""
     if isinstance(node, list):
