@@ -41,10 +41,12 @@ def configure(**_: Any) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"line": {"()": _formatter}},
+            "filters": {"failures": {"()": lambda: _is_failure}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 **{name: {"handlers": [], "propagate": _talks(name)} for name in _TALKERS},
+                "django.request": {"filters": ["failures"]},
                 # "Task … received" and "succeeded", seven times a second.
                 "celery.worker.strategy": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
@@ -53,6 +55,14 @@ def configure(**_: Any) -> None:
             },
         }
     )
+
+
+def _is_failure(record: logging.LogRecord) -> bool:
+    """False for a 503: an answer that is meant, which Django would log as an error each time.
+
+    A store that is away has a warning of its own, and /health says the rest.
+    """
+    return getattr(record, "status_code", None) != 503
 
 
 def _talks(name: str) -> bool:

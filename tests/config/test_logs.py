@@ -6,6 +6,10 @@ import structlog
 import uvicorn
 
 from config import logs
+from oracle import catalog
+from oracle.catalog import Catalog, CatalogSymbol
+
+SYMBOL = CatalogSymbol(name="BTC/USDT", base="BTC", quote="USDT", min_sources=1)
 
 
 @pytest.fixture
@@ -49,6 +53,49 @@ def test_a_line_of_others_has_the_same_shape_and_comes_once(name, written):
     (line,) = written(lambda: logging.getLogger(name).warning("slow: %s", "GET /"))
     facts = json.loads(line)
     assert (facts["event"], facts["level"], facts["logger"]) == ("slow: GET /", "warning", name)
+
+
+@pytest.fixture
+def ask(client, written):
+    """Ask and return the lines logged, as (level, event, has a traceback)."""
+    client.raise_request_exception = False
+
+    def lines(path):
+        told = [json.loads(line) for line in written(lambda: client.get(path))]
+        return [(line["level"], line["event"], "exception" in line) for line in told]
+
+    return lines
+
+
+def test_a_503_that_is_meant_is_no_error(ask):
+    catalog.publish(Catalog(symbols=(SYMBOL,)))
+
+    assert ask("/api/v1/prices/btc-usdt") == []  # has no price
+    assert ask("/api/v1/health/live") == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/v1/prices", "/prices/btc-usdt"])
+def test_a_store_that_is_away_is_a_warning(path, ask, settings):
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+
+    assert ask(path) == [
+        ("warning", "ratelimit.unchecked", False),
+        ("warning", "api.unavailable", False),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/prices", "/"])
+def test_a_bug_is_an_error_with_its_traceback(path, ask, monkeypatch):
+    def broken():
+        raise ValueError("no such minute")
+
+    monkeypatch.setattr("market.query.current_catalog", broken)
+
+    lines = ask(path)
+
+    assert {level for level, _, _ in lines} == {"error"}
+    assert ("error", "api.failed", True) in lines
 
 
 @pytest.mark.parametrize("access_log", [True, False])
