@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from decimal import Decimal
 from functools import wraps
 from math import ceil
@@ -134,13 +134,15 @@ def wait_seconds(verdict: Verdict) -> int:
     return max(1, ceil(verdict.retry_after_ms / 1_000))
 
 
-def limited(scope: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+def limited(
+    scope: str, *, methods: Container[str | None] = ("GET", "HEAD", "POST")
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Count the requests of an HTML page in ``scope``; over the limit, a page says so."""
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
         def counted(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            verdict = count_request(request, scope)
+            verdict = count_request(request, scope if request.method in methods else None)
             if verdict.allowed:
                 return view(request, *args, **kwargs)
             seconds = wait_seconds(verdict)

@@ -56,10 +56,13 @@ class Root(APIView):
         )
 
 
+docs = rest.limited("page")(TemplateView.as_view(template_name="oracle/docs.html"))
 urlpatterns = [
     path("", pages.board, name="board"),
     path("board.json", pages.Board.as_view(), name="board-rows"),
     path("prices/<str:text>", pages.receipt, name="receipt"),
+    # Before the admin's own, whose passwords anyone could guess at without an end.
+    path("admin/login/", rest.limited("login", methods=("POST",))(admin.site.login)),
     path("admin/", admin.site.urls),
     path("api/v1/", Root.as_view(), name="root"),
     path("api/v1/market/", include("market.urls")),
@@ -71,7 +74,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=static("oracle/icon.svg"))),
     path("metrics", scrape.metrics, name="metrics"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
-    path("api/docs/", TemplateView.as_view(template_name="oracle/docs.html"), name="docs"),
+    path("api/docs/", docs, name="docs"),
 ]
 
 

@@ -234,6 +234,37 @@ def test_limit_scopes_are_apart(client, published, settings):
     assert second == [429] * 5
 
 
+def test_limit_of_the_docs_is_that_of_pages(client, settings):
+    settings.RATE_LIMIT_PER_MINUTE = 1
+    answers = [client.get("/api/docs/") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert 58 <= int(answers[1]["Retry-After"]) <= 60
+
+
+@pytest.mark.django_db
+def test_limit_of_the_login_counts_attempts(client, admin_user, settings):
+    settings.RATE_LIMIT_PER_MINUTE = 2
+    right = {"username": "admin", "password": "password"}
+    shown = [client.get("/admin/login/").status_code for _ in range(3)]
+    guessed = [
+        client.post("/admin/login/", right | {"password": str(n)}).status_code for n in range(2)
+    ]
+
+    answer = client.post("/admin/login/", right)
+
+    assert (shown, guessed) == ([200] * 3, [200] * 2)
+    assert (answer.status_code, "sessionid" in client.cookies) == (429, False)
+    assert 58 <= int(answer["Retry-After"]) <= 60
+
+
+@pytest.mark.django_db
+def test_limit_of_the_login_lets_the_right_password_in(client, admin_user):
+    answer = client.post("/admin/login/", {"username": "admin", "password": "password"})
+
+    assert (answer.status_code, "sessionid" in client.cookies) == (302, True)
+
+
 @pytest.mark.parametrize("path", ["/api/v1/health/live", "/api/v1/health/ready", "/metrics"])
 def test_limit_probes_have_none(client, published, settings, path):
     settings.RATE_LIMIT_PER_MINUTE = 1
