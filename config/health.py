@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config import schema
-from config.state import Check, Facts, State, read_state
+from config.state import Check, Facts, State, read_state, recent_state
 from config.uptime import uptime_seconds
 from config.version import VERSION
 from market.schema import errors
@@ -54,7 +54,10 @@ class Live(APIView):
 
 
 class Ready(APIView):
-    """Can it be sent requests? Database, Redis and current prices are there; 503 otherwise."""
+    """Can it be sent requests? Database, Redis and current prices are there; 503 otherwise.
+
+    Probes have no limit, so the stores are asked once a second however often this is.
+    """
 
     authentication_classes = ()
     throttle_scope = None
@@ -65,7 +68,7 @@ class Ready(APIView):
         responses={200: schema.ReadyAnswer, 503: schema.ReadyAnswer},
     )
     def get(self, request: Request) -> Response:
-        body = ready_body(read_state())
+        body = ready_body(recent_state())
         return Response(body, status=200 if body["status"] == "ok" else 503)
 
 

@@ -8,8 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from functools import cache
+from threading import Lock
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
@@ -23,8 +25,10 @@ from oracle.ticker_book import Feed
 
 # Both stores may hang: with the limiter's half second before, an answer is out within 1.5 s.
 DEADLINE_SECONDS = 0.9
-# Checks that hang must not pile up threads: the others wait for these, and give up in time.
-THREADS = 8
+# Checks that hang must not pile up threads: the others wait for these, and give up in time. Each
+# store has its own, or the one that hangs would make the other one look down.
+THREADS = 4
+RECENT_SECONDS = 1.0
 ELECTED_ROLES = ("catalog",)  # and a collector for each exchange
 
 
@@ -65,7 +69,8 @@ class State:
 def read_state() -> State:
     """Ask Redis and the database at the same time, for DEADLINE_SECONDS at most."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    redis_answer, database_answer = _begin(read_facts), _begin(_ping_database)
+    redis_answer = _begin("redis", read_facts)
+    database_answer = _begin("database", _ping_database)
     redis, facts = _outcome(redis_answer, deadline)
     database, _ = _outcome(database_answer, deadline)
     return State(redis=redis, database=database, facts=facts)
@@ -74,17 +79,52 @@ def read_state() -> State:
 def read_facts_in_time() -> Facts | None:
     """What Redis knows; None when it did not say within DEADLINE_SECONDS."""
     facts: Facts | None
-    _, facts = _outcome(_begin(read_facts), time.monotonic() + DEADLINE_SECONDS)
+    _, facts = _outcome(_begin("redis", read_facts), time.monotonic() + DEADLINE_SECONDS)
     return facts
 
 
+def recent_state() -> State:
+    """The state as it was at most RECENT_SECONDS ago: for doors without a limit."""
+    return _recent(settings.REDIS_PREFIX).read()
+
+
+class _Recent:
+    """The last state and until when it is good: one caller asks, the others take what there is."""
+
+    def __init__(self) -> None:
+        self._asking = Lock()
+        self._state: State | None = None
+        self._until = 0.0
+
+    def read(self) -> State:
+        state = self._state
+        late = time.monotonic() - self._until
+        if state is None or late > DEADLINE_SECONDS:
+            self._asking.acquire()
+        # While another one is asking, what there is will do: nobody waits for long.
+        elif late < 0 or not self._asking.acquire(blocking=False):
+            return state
+        try:
+            if self._state is None or time.monotonic() >= self._until:
+                self._state = read_state()
+                self._until = time.monotonic() + RECENT_SECONDS
+            return self._state
+        finally:
+            self._asking.release()
+
+
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="state")
+def _recent(prefix: str) -> _Recent:
+    return _Recent()
 
 
-def _begin(ask: Callable[[], object]) -> Future[tuple[object, int]]:
-    return _pool().submit(_timed, ask)
+@cache
+def _pool(store: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=f"state-{store}")
+
+
+def _begin(store: str, ask: Callable[[], object]) -> Future[tuple[object, int]]:
+    return _pool(store).submit(_timed, ask)
 
 
 def _timed(ask: Callable[[], object]) -> tuple[object, int]:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from secrets import token_hex
@@ -275,7 +276,18 @@ def test_health_both_stores_hang_answers_in_time(client, well, settings, hanging
 
 
 def test_checks_that_hang_do_not_pile_up_threads():
-    assert state._pool()._max_workers == state.THREADS
+    assert state._pool("redis")._max_workers == state.THREADS
+
+
+def test_health_database_that_hangs_does_not_make_redis_look_down(client, well, hanging_socket):
+    host = connection.settings_dict["HOST"]
+    connection.settings_dict["HOST"] = str(hanging_socket.parent)
+    try:
+        bodies = [health(client) for _ in range(state.THREADS + 1)]
+    finally:
+        connection.settings_dict["HOST"] = host
+
+    assert bodies[-1]["services"] == {"redis": "up", "database": "down"}
 
 
 def test_live_asks_nothing(client, database_away, settings):
@@ -289,6 +301,30 @@ def test_ready_all_there_is_ok(client, well):
 
     assert body["status"] == "ok"
     assert set(body["checks"]) == {"redis", "database", "prices"}
+
+
+def test_ready_asks_the_stores_once_a_second(client, well, monkeypatch):
+    asked = []
+    monkeypatch.setattr(state, "_ping_database", lambda: asked.append(time.monotonic()))
+    while len(asked) < 2:
+        health(client, path="/api/v1/health/ready")
+
+    assert asked[1] - asked[0] >= state.RECENT_SECONDS
+
+
+def test_ready_together_ask_the_stores_once(well, monkeypatch):
+    asked: list[int] = []
+
+    def ask():
+        asked.append(1)
+        time.sleep(0.2)  # as long as it takes
+
+    monkeypatch.setattr(state, "_ping_database", ask)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = list(pool.map(lambda _: state.recent_state(), range(8)))
+
+    assert len(asked) == 1
+    assert all(one is found[0] for one in found)
 
 
 def test_ready_without_database_is_not(client, database_away, well):
