@@ -19,7 +19,7 @@ from ingestion import breaker
 from ingestion.breaker import Circuit
 from market import flush, query
 from oracle import candle_book, heartbeat, leader, price_board, ticker_book, trade_totals
-from oracle.connection import redis_client
+from oracle.connection import quickly, redis_client
 from oracle.price_board import Freshness
 from oracle.ticker_book import Feed
 
@@ -156,6 +156,7 @@ def _ping_database() -> None:
         wrapper.close()
 
 
+@quickly()
 def read_facts() -> Facts:
     """Everything that Redis knows about how the oracle is. Raises RedisError."""
     redis_client().ping()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
@@ -10,12 +14,21 @@ from typing import Any
 
 from django.conf import settings
 from redis import Redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 LUA = Path(__file__).parent / "lua"
 TIMEOUT_SECONDS = 2
+# What a Redis that hangs may cost somebody who waits for a web page, and for how long it is then
+# taken at its word: else each of the requests behind would hold its thread as long again.
+QUICK_TIMEOUT_SECONDS = 0.5
+HANGS_SECONDS = 0.5
+
+
+_in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 
 class ClockError(RuntimeError):
@@ -46,9 +59,52 @@ def _connect(url: str) -> Redis:
     )
 
 
+@cache
+def _connect_quickly(url: str) -> Redis:
+    # The second try is for a connection that a restart of Redis left half dead. A timeout has none.
+    return Redis.from_url(
+        url,
+        socket_timeout=QUICK_TIMEOUT_SECONDS,
+        socket_connect_timeout=QUICK_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+
+
 def redis_client() -> Redis:
-    """The client of this process: thread-safe, pooled, answering bytes."""
-    return _connect(settings.REDIS_URL)
+    """The client of this process: thread-safe, pooled, answering bytes.
+
+    Under `quickly` one that gives up soon; it raises TimeoutError.
+    """
+    if not _in_a_hurry.get():
+        return _connect(settings.REDIS_URL)
+    if time.monotonic() < _hang(settings.REDIS_URL).until:
+        raise RedisTimeoutError(f"did not answer within {QUICK_TIMEOUT_SECONDS} s a moment ago")
+    return _connect_quickly(settings.REDIS_URL)
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Give Redis half a second in here, not more, and no second try: somebody waits."""
+    before = _in_a_hurry.set(True)
+    try:
+        yield
+    finally:
+        _in_a_hurry.reset(before)
+
+
+def note_timeout() -> None:
+    """Redis did not answer in time: for HANGS_SECONDS, `quickly` does not even ask it."""
+    _hang(settings.REDIS_URL).until = time.monotonic() + HANGS_SECONDS
+
+
+@dataclass(slots=True)
+class _Hang:
+    until: float = 0.0
+
+
+@cache
+def _hang(url: str) -> _Hang:
+    return _Hang()
 
 
 @cache

@@ -16,19 +16,14 @@ from functools import cache
 import structlog
 from django.conf import settings
 from prometheus_client import Counter
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from oracle import keys
-from oracle.connection import LUA
+from oracle.connection import note_timeout, quickly, run_script
 
 WINDOW_MS = 60_000
 IPV6_CLIENT_BITS = 64
-# A Redis that hangs may cost a request this long, and no more.
-TIMEOUT_SECONDS = 0.5
 # Proxies may add the port of the client: 203.0.113.9:4711, [2001:db8::9]:4711.
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+):\d+")
 
@@ -53,38 +48,23 @@ class Verdict:
 def take(address: str, scope: str, *, window_ms: int = WINDOW_MS) -> Verdict:
     """Count one request of ``address`` in ``scope``; a refused one is not counted.
 
-    Asks Redis over connections with a timeout of its own; without an answer the request passes.
+    Asks Redis for no longer than `quickly` allows; without an answer the request passes.
     """
     limit = settings.RATE_LIMIT_PER_MINUTE
     try:
-        passed, number = _ask(keys.ratelimit(address, scope), limit, window_ms)
+        with quickly():
+            passed, number = run_script(
+                "ratelimit",
+                [keys.ratelimit(address, scope)],
+                [limit, window_ms, secrets.token_hex(8)],
+            )
     except RedisError as error:
+        if isinstance(error, RedisTimeoutError):
+            note_timeout()
         UNCHECKED.labels(scope).inc()
         log.warning("ratelimit.unchecked", scope=scope, error=str(error))
         return Verdict(allowed=True)
-    return Verdict(allowed=True) if passed else Verdict(allowed=False, retry_after_ms=number)
-
-
-def _ask(key: str, limit: int, window_ms: int) -> tuple[int, int]:
-    script = _client(settings.REDIS_URL).register_script(_source())
-    passed, number = script(keys=[key], args=[limit, window_ms, secrets.token_hex(8)])
-    return int(passed), int(number)
-
-
-@cache
-def _client(url: str) -> Redis:
-    # The second try is for a connection that a restart of Redis left half dead. A timeout has none.
-    return Redis.from_url(
-        url,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
-
-
-@cache
-def _source() -> str:
-    return (LUA / "shared.lua").read_text() + (LUA / "ratelimit.lua").read_text()
+    return Verdict(allowed=True) if passed else Verdict(allowed=False, retry_after_ms=int(number))
 
 
 def client_address(peer: str, forwarded_for: str, trusted: Sequence[str]) -> str:
