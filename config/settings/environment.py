@@ -15,6 +15,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 env = Env(eager=False)
 
+# libpq's: seconds, but tcp_user_timeout is in milliseconds.
+_PATIENCE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+
 
 def one_of(*choices: str) -> Any:
     return validate.OneOf(choices, error="must be one of: {choices}")
@@ -39,10 +49,12 @@ def database(url: str) -> dict[str, Any]:
             f"environment: DATABASE_URL must start with postgresql://, got {_scheme(url)!r}"
         )
     parsed = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)
-    config: dict[str, Any] = dict(parsed)
+    config: dict[str, Any] = {**parsed, "ENGINE": "config.postgres"}
     options: dict[str, Any] = config.get("OPTIONS", {})
-    # A database that is away must fail a task in seconds, not hang it.
-    options.setdefault("connect_timeout", 3)
+    # A database that is away must fail a task in seconds, not hang it; so must one whose machine
+    # vanishes behind an open connection, which TCP alone notices after many minutes.
+    for name, value in _PATIENCE.items():
+        options.setdefault(name, value)
     # libpq takes the socket folder as a host; dj-database-url leaves it among the options.
     if not config.get("HOST") and "host" in options:
         config["HOST"] = options.pop("host")
