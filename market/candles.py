@@ -84,6 +84,13 @@ def epoch_ms(time: datetime) -> int:
     return int(time.timestamp()) * 1_000 + time.microsecond // 1_000
 
 
+def limit_statements(*, seconds: float) -> None:
+    """Inside a transaction: let none of its statements take longer."""
+    with connection.cursor() as cursor:
+        milliseconds = str(round(seconds * 1_000))
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
+
+
 def claim_fence(resource: str, token: str) -> None:
     """Inside a transaction: make ``token`` the newest of a resource, whose row stays locked.
 

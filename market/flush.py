@@ -25,6 +25,8 @@ from oracle.jsontext import encode
 RESOURCE = "ohlcv_1m"
 # One transaction's worth: after a long outage many of them follow each other.
 CANDLES_PER_BATCH = 5_000
+# A statement that waits for longer, for a lock of somebody's, leaves the rest to the next flush.
+STATEMENT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ def _due(now_ms: int) -> _Batch:
 
 def _commit(batch: _Batch, token: str) -> candles.Written:
     with transaction.atomic():
+        candles.limit_statements(seconds=STATEMENT_SECONDS)
         candles.claim_fence(RESOURCE, token)
         return candles.upsert(batch.candles, batch.volumes.known)
 

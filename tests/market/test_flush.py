@@ -3,7 +3,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 
 from market import candles, flush
 from market.candles import FencedOutError, Written, read_page, to_datetime
@@ -54,6 +54,24 @@ def test_a_minute_that_is_over_is_written_to_the_last_digit():
     assert (row.volume, row.trade_count, row.revision) == (None, None, 0)
     assert (row.sources, row.source_count) == (["binance", "okx"], 2)
     assert candle_book.waiting() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flush_does_not_wait_for_a_lock_without_an_end(monkeypatch):
+    fill()
+    monkeypatch.setattr(flush, "STATEMENT_SECONDS", 0.1)
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            other.set_autocommit(False)
+            cursor.execute("LOCK TABLE ohlcv_1m")
+            with pytest.raises(OperationalError, match="statement timeout"):
+                run()
+            other.rollback()
+    finally:
+        other.close()
+
+    assert run() == flush.Flushed(created=1)
 
 
 def test_the_open_minute_stays_in_redis():
