@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -24,6 +23,7 @@ from django.conf import settings  # noqa: E402
 
 from config import health, middleware, rest  # noqa: E402
 from config.state import read_state  # noqa: E402
+from config.uptime import uptime_seconds  # noqa: E402
 from prices.live.app import Edge  # noqa: E402
 from prices.live.frame import Frame  # noqa: E402
 
@@ -55,8 +55,7 @@ def frame() -> Frame:
 
 
 def _health() -> Mapping[str, Any]:
-    uptime = int(time.monotonic() - health.STARTED)
-    return health.health_body(read_state(), uptime_seconds=uptime)
+    return health.health_body(read_state(), uptime_seconds=uptime_seconds())
 
 
 def _ready() -> Mapping[str, Any]:

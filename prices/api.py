@@ -207,7 +207,9 @@ class Strict:
     def of(cls, params: Mapping[str, str]) -> Strict:
         """What a request asks for. Raises ApiError."""
         return cls(
-            max_age_ms=query.integer(params, "max_age_ms", least=1, most=schema.MAX_AGE_MS, unit="ms"),
+            max_age_ms=query.integer(
+                params, "max_age_ms", least=1, most=schema.MAX_AGE_MS, unit="ms"
+            ),
             min_sources=query.integer(
                 params, "min_sources", least=1, most=schema.MAX_SOURCES, unit="exchanges"
             ),

@@ -194,8 +194,8 @@ def test_each_queue_has_a_worker(chosen):
     served = {
         queue
         for command in commands
-        if "-Q" in command
-        for queue in command[command.index("-Q") + 1].split(",")
+        if "config.stack.worker" in command
+        for queue in command[-2].split(",")
     }
     assert served == queues | {app.conf.task_default_queue}
 
