@@ -161,6 +161,7 @@ class Collector:
     def listening(self, symbols: Sequence[str]) -> None:
         """Somebody surely listens to these symbols from now on."""
         self._ledger.listening(symbols, now_ms=now_ms())
+        self._filler.start_wanted()
 
     def _take(self, trade: Trade, fills: int) -> None:
         if not self._is_plausible(trade):

@@ -17,6 +17,8 @@ from ingestion.dedupe import CountedIds, RecentIds
 from oracle.trade_log import Hole, LoggedTrade, Position, logged
 from oracle.values import Trade
 
+SHORTEST_PAGE = 50  # every exchange that numbers its trades lists at least as many at once
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
@@ -91,6 +93,9 @@ class CountedLedger:
         self._open: dict[str, Hole] = {}
         self._since_ms: dict[str, int] = {}
         self._unsure: set[str] = set()  # interrupted before their first trade
+        # Interrupted since: a jump of the ids would tell what was missed, but only with the next
+        # trade, and a quiet symbol may not have one for an hour.
+        self._unconfirmed: set[str] = set()
         self.incomplete: set[str] = set()
 
     def resume(
@@ -120,17 +125,21 @@ class CountedLedger:
                 )
         for symbol in list(self._open):
             self._close_if_complete(symbol)
+        self._unconfirmed.update(self._tracks)
         self.incomplete.update(self._open)
 
     def interrupted(self, symbols: Iterable[str], *, now_ms: int, why: str) -> None:
-        # A jump of the ids will tell what was missed, if there is an id to jump from.
-        self._unsure.update(
-            symbol for symbol in symbols if symbol in self._since_ms and symbol not in self._tracks
-        )
+        for symbol in symbols:
+            if symbol in self._tracks:
+                self._unconfirmed.add(symbol)
+            elif symbol in self._since_ms:
+                self._unsure.add(symbol)
 
     def listening(self, symbols: Iterable[str], *, now_ms: int) -> None:
         for symbol in symbols:
             self._since_ms.setdefault(symbol, now_ms)
+            if symbol in self._unconfirmed:
+                self.incomplete.add(symbol)
 
     def take(self, trade: Trade, fills: int = 1) -> bool:
         symbol, trade_id = trade.exchange_symbol, trade.trade_id
@@ -156,13 +165,23 @@ class CountedLedger:
 
     def wanted(self, symbol: str) -> Wanted | None:
         track = self._tracks.get(symbol)
-        if track is None or not track.missing:
+        if track is None:
             return None
+        if not track.missing:
+            unconfirmed = symbol in self._unconfirmed and track.high is not None
+            return Wanted(str(track.high), track.event_ms) if unconfirmed else None
         span = min(track.missing)
         return Wanted(str(span.first - 1), span.after_ms)
 
     def settle(self, symbol: str, trades: Sequence[Trade]) -> bool:
         track = self._tracks[symbol]
+        if not track.missing and symbol in self._unconfirmed:
+            # Asked for all after our newest, with the socket listening: unless the exchange has cut
+            # its answer short, nothing is missing now.
+            taken = [self.take(trade) for trade in trades]
+            if sum(taken) < SHORTEST_PAGE:
+                self._unconfirmed.discard(symbol)
+            return True
         high = track.high or 0
         # Ids beyond our newest are about to come by the socket.
         taken = [
@@ -174,6 +193,10 @@ class CountedLedger:
 
     def give_up(self, symbol: str, *, why: str) -> int:
         track = self._tracks[symbol]
+        if not track.missing:
+            self._unconfirmed.discard(symbol)
+            self._put(Note(record=(self._unconfirmed_hole(symbol, track, why),)))
+            return 1
         lost = tuple(
             Hole(
                 exchange_symbol=symbol,
@@ -190,6 +213,18 @@ class CountedLedger:
         track.missing.clear()
         self._put(Note(forget=self._open.pop(symbol, None), record=lost))
         return len(lost)
+
+    def _unconfirmed_hole(self, symbol: str, track: CountedIds, why: str) -> Hole:
+        return Hole(
+            exchange_symbol=symbol,
+            after_id=str(track.high),
+            before_id=None,
+            from_ms=track.event_ms,
+            to_ms=max(self._now_ms(), track.event_ms),
+            missing=None,
+            reason=f"nobody listened for a while; {why}",
+            found_ms=self._now_ms(),
+        )
 
     def _first(self, trade: Trade) -> None:
         symbol = trade.exchange_symbol

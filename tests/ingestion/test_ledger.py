@@ -145,6 +145,53 @@ def test_counted_resume_merged_trades_of_the_log_cover_all_their_ids() -> None:
     assert out == [*put(trade(4)), Note(forget=hole)]
 
 
+def test_counted_a_quiet_symbol_is_asked_about_once_somebody_listens_again() -> None:
+    """No later trade may come for an hour whose id would jump over what was missed."""
+    ledger, out = counted()
+    ledger.take(trade(7))
+    ledger.interrupted([BTC], now_ms=NOW_MS, why="the socket broke")
+    assert ledger.incomplete == set()
+    ledger.listening([BTC], now_ms=NOW_MS)
+    assert ledger.incomplete == {BTC}
+    assert ledger.wanted(BTC) == Wanted("7", NOW_MS + 7)
+    assert ledger.settle(BTC, [trade(8), trade(9)])
+    assert ledger.wanted(BTC) is None
+    assert out == put(trade(7), trade(8), trade(9))
+
+
+def test_counted_a_successor_asks_about_every_symbol_it_finds() -> None:
+    ledger, out = counted()
+    resume(ledger, known={BTC: Position(trade_id="7", event_ms=NOW_MS + 7)})
+    ledger.listening([BTC], now_ms=NOW_MS)
+    assert ledger.wanted(BTC) == Wanted("7", NOW_MS + 7)
+    assert ledger.settle(BTC, [])
+    assert ledger.wanted(BTC) is None
+    assert out == []
+
+
+def test_counted_a_full_page_is_asked_to_go_on() -> None:
+    ledger, _ = counted()
+    ledger.take(trade(1))
+    ledger.interrupted([BTC], now_ms=NOW_MS, why="the socket broke")
+    ledger.listening([BTC], now_ms=NOW_MS)
+    assert ledger.settle(BTC, [trade(number) for number in range(2, 102)])
+    assert ledger.wanted(BTC) == Wanted("101", NOW_MS + 101)
+
+
+def test_counted_what_cannot_be_asked_about_is_named_by_time() -> None:
+    ledger, out = counted()
+    ledger.take(trade(7, event_ms=-50))
+    ledger.interrupted([BTC], now_ms=NOW_MS, why="the socket broke")
+    ledger.listening([BTC], now_ms=NOW_MS)
+    assert ledger.give_up(BTC, why="no answer") == 1
+    note = out[-1]
+    assert isinstance(note, Note)
+    [hole] = note.record
+    assert (hole.after_id, hole.before_id, hole.missing) == ("7", None, None)
+    assert (hole.from_ms, hole.to_ms) == (NOW_MS - 50, NOW_MS)
+    assert ledger.wanted(BTC) is None
+
+
 def test_counted_an_interruption_before_the_first_trade_is_named_by_time() -> None:
     ledger, out = counted()
     ledger.listening([BTC], now_ms=NOW_MS)
