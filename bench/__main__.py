@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """The benchmarks by name. Imported late: they need settings, and those a home."""
-    from bench import demo, flush, index_tick, live
+    from bench import demo, flush, index_tick, live, trades
 
     return {
         "index_tick_500": lambda: index_tick.measure(100, ticks=300),
@@ -26,6 +26,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         "price_read": lambda: live.measure_reads(seconds=6),
         "rpc_get_price": lambda: live.measure_calls(seconds=6),
         "sse_1000": lambda: live.measure_streams(1_000, seconds=8),
+        "trades_parse_binance": lambda: trades.measure_parse(messages=100_000),
+        "trades_fold": lambda: trades.measure_fold(trades=200_000),
         "demo": lambda: demo.measure(seconds=60),
     }
 
