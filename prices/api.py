@@ -24,7 +24,6 @@ from oracle.aggregation import EXACT, PUBLISHED
 from oracle.values import Price
 from prices import changes, history, schema
 
-DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 DAY_MS = 86_400_000
 PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
 CUSTOM = "custom"
@@ -146,8 +145,8 @@ class PriceHistory(APIView):
     def get(self, request: Request, slug: str) -> Response:
         name = query.symbol(slug, query.current_catalog())
         params = request.query_params
-        limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rates")
-        limit = DEFAULT_LIMIT if limit is None else limit
+        limit = query.integer(params, "limit", least=1, most=schema.MAX_LIMIT, unit="rates")
+        limit = schema.DEFAULT_LIMIT if limit is None else limit
         from_ms, to_ms = _span(params, now_ms=time.time_ns() // 1_000_000)
         points = history.history(name, from_ms=from_ms, to_ms=to_ms, limit=limit + 1)
         is_more = len(points) > limit

@@ -7,10 +7,12 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
+from market.query import MAX_SECONDS
 from market.schema import number, whole
 
 MAX_AGE_MS = 86_400_000
 MAX_SOURCES = 1_000
+DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 SLUG = OpenApiParameter(
     "slug",
     {"type": "string", "minLength": 1},
@@ -32,8 +34,10 @@ STRICT = (
 
 
 _TIMES = (
-    OpenApiParameter("from", int, description="Unix seconds, inclusive."),
-    OpenApiParameter("to", int, description="Unix seconds, inclusive; default: now."),
+    OpenApiParameter("from", whole(0, MAX_SECONDS), description="Unix seconds, inclusive."),
+    OpenApiParameter(
+        "to", whole(0, MAX_SECONDS), description="Unix seconds, inclusive; default: now."
+    ),
 )
 PERIOD = (
     OpenApiParameter(
@@ -44,7 +48,12 @@ PERIOD = (
     ),
     *_TIMES,
 )
-RANGE = (*_TIMES, OpenApiParameter("limit", int, default=1_000, description="1 to 5000 rates."))
+RANGE = (
+    *_TIMES,
+    OpenApiParameter(
+        "limit", whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, description="So many rates at most."
+    ),
+)
 
 
 class PriceAnswer(serializers.Serializer[Any]):
