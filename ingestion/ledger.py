@@ -83,6 +83,11 @@ class Ledger(Protocol):
         ...
 
 
+def last_heard_ms(known: Mapping[str, Position]) -> int | None:
+    """When a predecessor was surely still listening; None: there was none."""
+    return max((position.event_ms for position in known.values()), default=None)
+
+
 class CountedLedger:
     """For exchanges that number the trades of a symbol one by one."""
 
@@ -96,6 +101,7 @@ class CountedLedger:
         # Interrupted since: a jump of the ids would tell what was missed, but only with the next
         # trade, and a quiet symbol may not have one for an hour.
         self._unconfirmed: set[str] = set()
+        self._predecessor_ms: int | None = None
         self.incomplete: set[str] = set()
 
     def resume(
@@ -126,6 +132,7 @@ class CountedLedger:
         for symbol in list(self._open):
             self._close_if_complete(symbol)
         self._unconfirmed.update(self._tracks)
+        self._predecessor_ms = last_heard_ms(known)
         self.incomplete.update(self._open)
 
     def interrupted(self, symbols: Iterable[str], *, now_ms: int, why: str) -> None:
@@ -137,7 +144,12 @@ class CountedLedger:
 
     def listening(self, symbols: Iterable[str], *, now_ms: int) -> None:
         for symbol in symbols:
-            self._since_ms.setdefault(symbol, now_ms)
+            if symbol not in self._since_ms and symbol not in self._tracks:
+                self._since_ms[symbol] = now_ms
+                # A predecessor may have listened to it too, without a trade to remember it by.
+                if self._predecessor_ms is not None:
+                    self._unsure.add(symbol)
+                    self._since_ms[symbol] = min(now_ms, self._predecessor_ms)
             if symbol in self._unconfirmed:
                 self.incomplete.add(symbol)
 
@@ -285,6 +297,7 @@ class RecentLedger:
         self._tracks: dict[str, RecentIds] = {}
         self._newest: dict[str, Position] = {}
         self._breaks: dict[str, Break] = {}
+        self._predecessor_ms: int | None = None
         self.incomplete: set[str] = set()
 
     def resume(
@@ -296,6 +309,7 @@ class RecentLedger:
         now_ms: int,
     ) -> None:
         self._newest.update(known)
+        self._predecessor_ms = last_heard_ms(known)
         for symbol, position in known.items():
             self._tracks[symbol] = RecentIds([position.trade_id])
         for trade in trades:
@@ -318,7 +332,10 @@ class RecentLedger:
             if broken is not None and broken.first_after is None:
                 self._interrupt(symbol, now_ms=now_ms, why=broken.hole.reason)
             elif symbol not in self._newest:
-                self._newest[symbol] = Position(trade_id="", event_ms=now_ms)
+                since_ms = self._predecessor_ms
+                self._newest[symbol] = Position(trade_id="", event_ms=since_ms or now_ms)
+                if since_ms is not None:
+                    self._interrupt(symbol, now_ms=now_ms, why="the collector changed")
 
     def take(self, trade: Trade, fills: int = 1) -> bool:
         if not self._accept(trade):

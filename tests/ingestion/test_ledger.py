@@ -169,6 +169,31 @@ def test_counted_a_successor_asks_about_every_symbol_it_finds() -> None:
     assert out == []
 
 
+def test_counted_a_symbol_no_predecessor_had_a_trade_of_is_named_by_time() -> None:
+    ledger, out = counted()
+    resume(ledger, known={"ETHUSDT": Position(trade_id="3", event_ms=NOW_MS - 40_000)})
+    ledger.listening([BTC], now_ms=NOW_MS)
+    ledger.take(trade(7))
+    note = out[0]
+    assert isinstance(note, Note)
+    [hole] = note.record
+    assert (hole.after_id, hole.before_id) == (None, "7")
+    assert (hole.from_ms, hole.to_ms) == (NOW_MS - 40_000, NOW_MS + 7)
+
+
+def test_recent_a_symbol_no_predecessor_had_a_trade_of_is_a_hole() -> None:
+    ledger, out = recent()
+    resume(ledger, known={"ETHUSDT": Position(trade_id="x", event_ms=NOW_MS - 40_000)})
+    ledger.listening([BTC], now_ms=NOW_MS)
+    spans = [
+        (hole.exchange_symbol, hole.from_ms)
+        for note in out
+        if isinstance(note, Note)
+        for hole in note.record
+    ]
+    assert (BTC, NOW_MS - 40_000) in spans
+
+
 def test_counted_a_full_page_is_asked_to_go_on() -> None:
     ledger, _ = counted()
     ledger.take(trade(1))
