@@ -8,7 +8,7 @@ BIN := $(VENV)/bin/python
 # Beside the floor of 80 % for the whole: what must hold when machines do not.
 CRITICAL := oracle/aggregation.py oracle/locks.py oracle/leader.py market/flush.py ingestion/breaker.py
 
-.PHONY: help demo run test lint format bench clean
+.PHONY: help demo run test lint format bench chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    lint, types, import contracts, then the tests with coverage"
 	@echo "make lint    the first half of make test"
 	@echo "make bench   the benchmarks, each figure beside its floor"
+	@echo "make chaos   the whole stack with its parts killed, against the tape of the simulator"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make clean   remove .venv and the tools' caches; the data in .local stays"
 	@echo
@@ -53,6 +54,9 @@ format: $(VENV)/dev
 
 bench: $(VENV)/bench
 	@exec $(BIN) -m bench
+
+chaos: $(VENV)/dev
+	$(BIN) -m pytest -m chaos
 
 clean:
 	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -132,7 +132,8 @@ def test_a_demo_from_the_first_price_through_a_dead_database_to_ctrl_c(stack: St
     )
     for minute_ms in minutes:
         assert stored(stack.home, minute_ms) == listener.of_minute(minute_ms)
-        assert len(stored(stack.home, minute_ms)) == len(prices)
+        # The first answer may have been given before every symbol had its first price.
+        assert len(stored(stack.home, minute_ms)) >= len(prices)
 
     _history_over_http_is_what_was_stored(stack, minutes)
     until(lambda: stack.get("/api/v1/health")[1]["status"] == "ok", seconds=30, what="health ok")

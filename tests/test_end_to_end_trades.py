@@ -26,6 +26,8 @@ from config import embedded
 from market import seeds
 from tests.stack import ROOT, Stack, demo, until
 
+pytestmark = pytest.mark.chaos
+
 MINUTE_MS = 60_000
 HOLE = re.compile(r"(?P<exchange>\w+) (?P<symbol>\S+) (?P<start>\S+) to (?P<end>\S+) after")
 
