@@ -84,7 +84,8 @@ def receipt(request: HttpRequest, text: str) -> HttpResponse:
 
 
 def _rows() -> list[dict[str, Any]]:
-    names = sorted(query.current_catalog().names)
+    # Derived symbols have a trade rate and no spot index: they are not missing one.
+    names = sorted(query.current_catalog().spot_names)
     prices = price_board.read(names)
     now_ms = time.time_ns() // 1_000_000
     return [_row(name, prices.get(name), now_ms) for name in names]
