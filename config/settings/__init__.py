@@ -55,7 +55,6 @@ FX_MAX_AGE_MS = env.int(
     "FX_MAX_AGE_MS", 4 * 86_400_000, validate=between(3_600_000, 30 * 86_400_000)
 )
 CBR_URL = env.str("CBR_URL", "https://www.cbr.ru")
-TIMESCALEDB = env.str("TIMESCALEDB", "auto", validate=one_of("auto", "on", "off"))
 
 # --- shared state, breaker, leases, limits ------------------------------------------------------
 DATABASE_URL = env.str("DATABASE_URL", "")
