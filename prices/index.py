@@ -24,6 +24,7 @@ NO_PATH = "no conversion"
 OUT_OF_RANGE = "out of range"
 # A price older than this tells nothing about which of two exchanges is right.
 LAST_PRICE_MAX_AGE_MS = 600_000
+REREAD_AFTER_MS = 5_000
 _DECIMALS = 18  # of NUMERIC(38,18)
 _ZERO = Decimal(0)
 
@@ -99,6 +100,7 @@ class IndexWriter:
         self._catalog: Catalog | None = None
         self._plans: tuple[Plan, ...] = ()
         self._last: dict[str, Price] = {}
+        self._ticked_ms = 0
 
     def tick(self, *, now_ms: int, token: str) -> Tick:
         """Price every symbol at ``now_ms`` and record what came of it."""
@@ -106,6 +108,9 @@ class IndexWriter:
             catalog = self._reader.current()
             if catalog is not self._catalog:
                 self._catalog, self._plans = catalog, make_plans(catalog)
+                self._ticked_ms = 0
+            if now_ms - self._ticked_ms > REREAD_AFTER_MS:
+                # Another worker has ticked meanwhile, or this one is new: the board knows better.
                 self._last = price_board.read(plan.symbol.name for plan in self._plans)
             rules = Rules(
                 max_age_ms=settings.TICKER_MAX_AGE_MS,
@@ -126,6 +131,7 @@ class IndexWriter:
         if prices and not tick.published:
             return tick  # a later tick was faster: nothing came of this one
         self._last |= {price.symbol: price for price in prices}
+        self._ticked_ms = now_ms
         _count(tick)
         heartbeat.beat("index", now_ms=now_ms, published=tick.published)
         return tick

@@ -426,3 +426,19 @@ def test_an_older_tick_that_wakes_up_late_publishes_nothing(writer):
     tell("binance", "BTCUSDT", "100", at_ms=NOW)
     tick(writer, NOW + 1_500)
     assert tick(writer, NOW + 500).published == 0
+
+
+def test_a_standby_judges_by_what_the_others_published_meanwhile():
+    """Its own last price may be minutes old, and one alone that moved since would be refused."""
+    catalog.publish(
+        Catalog(exchanges=("binance",), symbols=(symbol("BTC/USDT"),), listings=(BINANCE,))
+    )
+    standby, active = IndexWriter(), IndexWriter()
+    tell("binance", "BTCUSDT", "100", at_ms=NOW)
+    tick(standby, NOW + 500)
+    for number, value in enumerate(["250", "600"], 1):
+        at_ms = NOW + number * 100_000
+        tell("binance", "BTCUSDT", value, at_ms=at_ms)
+        assert tick(active, at_ms + 500).published == 1
+    tell("binance", "BTCUSDT", "610", at_ms=NOW + 201_000)
+    assert tick(standby, NOW + 201_500).published == 1
