@@ -1,0 +1,440 @@
+"""The job queue: rows in PostgreSQL, each claimed by one worker and ended once.
+
+Whoever changes a running job says what it takes the row to be: running, locked by it, at this
+attempt. The row count decides. A worker that was reaped meanwhile ends nothing, and a canceled job
+never becomes a succeeded one. Rows are locked from the parent down, everywhere, so that a child's
+end and a cancel of its parent cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import current_app
+from django.db import connection, models, transaction
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+
+from backtests.models import (
+    DEFAULT_PRIORITY,
+    LIVE,
+    MAX_ATTEMPTS,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    Status,
+)
+
+WORK = "backtests.work"  # the task that claims one
+STALE_SECONDS = 60
+MAX_NUDGES = 100
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5, 300
+JITTER_RATIO = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class IdempotencyError(Exception):
+    """The key was used before, for another request."""
+
+    retryable = False
+
+
+class LostError(Exception):
+    """The job is no longer this worker's: canceled, or reaped and given to another."""
+
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A job to be. ``dedupe_key``: while one with it is live, it is answered instead."""
+
+    type: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    workspace_id: str = "default"
+    priority: int = DEFAULT_PRIORITY
+    max_attempts: int = MAX_ATTEMPTS
+    dedupe_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """What makes a repeated POST the same one. ``digest`` is its body's."""
+
+    endpoint: str
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that a worker has: the proof it shows when it changes the row."""
+
+    job_id: UUID
+    parent_id: UUID | None
+    type: str
+    workspace_id: str
+    payload: Mapping[str, Any]
+    attempt: int
+    max_attempts: int
+    locked_by: str
+
+
+# --- to be done ---
+
+
+def enqueue(order: Order, *, idempotency: Idempotency | None = None) -> tuple[Job, bool]:
+    """Commit a job and tell the workers; the job, and whether it is a new one.
+
+    Raises IdempotencyError when the key came with another body.
+    """
+    with transaction.atomic():
+        if idempotency is not None:
+            held = _answered(order.workspace_id, idempotency)
+            if held is not None:
+                return held, False
+        job, created = _insert(order)
+        if idempotency is not None:
+            IdempotencyKey.objects.create(
+                workspace_id=order.workspace_id,
+                endpoint=idempotency.endpoint,
+                key=idempotency.key,
+                digest=idempotency.digest,
+                job=job,
+            )
+        if created:
+            _nudge_on_commit()
+        return job, created
+
+
+def _answered(workspace_id: str, idempotency: Idempotency) -> Job | None:
+    with connection.cursor() as cursor:
+        name = f"{workspace_id}|{idempotency.endpoint}|{idempotency.key}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    held = (
+        IdempotencyKey.objects.select_related("job")
+        .filter(workspace_id=workspace_id, endpoint=idempotency.endpoint, key=idempotency.key)
+        .first()
+    )
+    if held is not None and held.digest != idempotency.digest:
+        raise IdempotencyError(f"the idempotency key {idempotency.key!r} came with another body")
+    return held.job if held else None
+
+
+def _insert(order: Order, *, parent: UUID | None = None) -> tuple[Job, bool]:
+    job = Job(
+        type=order.type,
+        payload=dict(order.payload),
+        workspace_id=order.workspace_id,
+        priority=order.priority,
+        max_attempts=order.max_attempts,
+        dedupe_key=order.dedupe_key,
+        parent_id=parent,
+    )
+    while True:
+        Job.objects.bulk_create([job], ignore_conflicts=True)
+        same = models.Q(pk=job.pk) | models.Q(dedupe_key=order.dedupe_key, status__in=LIVE)
+        held = Job.objects.filter(same).first()
+        if held is not None:  # else the one in the way has just ended
+            return held, held.pk == job.pk
+
+
+def _nudge_on_commit(count: int = 1) -> None:
+    transaction.on_commit(lambda: nudge(count))
+
+
+def nudge(count: int) -> None:
+    """Tell workers that jobs are due. A message that is lost only delays: beat repeats them."""
+    try:
+        for _ in range(min(count, MAX_NUDGES)):
+            current_app.send_task(WORK, ignore_result=True)
+    except (BrokerError, RedisError, OSError) as error:
+        log.warning("jobs.not_announced", error=str(error))
+
+
+def due_count() -> int:
+    """How many jobs could be claimed now, counted up to MAX_NUDGES."""
+    due = Job.objects.filter(status=Status.PENDING, run_after__lte=Now())
+    return due[:MAX_NUDGES].count()
+
+
+# --- being done ---
+
+
+def claim(worker: str) -> Claim | None:
+    """Take the most urgent job that is due; None: there is none. ``worker``: unique to the call."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE job SET status = 'running', locked_by = %s, locked_at = clock_timestamp(), "
+            "attempt = attempt + 1, error = '', "
+            "started_at = COALESCE(started_at, clock_timestamp()) "
+            "WHERE id = (SELECT id FROM job WHERE status = 'pending' "
+            "AND run_after <= clock_timestamp() ORDER BY priority, created_at, id "
+            "LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
+            [worker],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    job = Job.objects.get(pk=row[0])
+    return Claim(
+        job_id=job.pk,
+        parent_id=job.parent_id,
+        type=job.type,
+        workspace_id=job.workspace_id,
+        payload=job.payload,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        locked_by=worker,
+    )
+
+
+def renew(held: Claim, progress: Mapping[str, Any]) -> bool:
+    """Say that the worker lives, and how far it is; False: the job is no longer its own."""
+    changed = _own(held).update(locked_at=_clock(), progress=dict(progress))
+    return changed == 1
+
+
+def note(job_id: UUID, level: str, message: str, **meta: Any) -> None:
+    """Write an event of a job."""
+    JobEvent.objects.create(job_id=job_id, level=level, message=message, meta=meta)
+
+
+def wait_for(held: Claim, children: Sequence[Order]) -> None:
+    """Give the job back until these children have ended: nobody's worker waits for them.
+
+    Raises LostError.
+    """
+    with transaction.atomic():
+        # The claim that goes on is the same attempt, not another.
+        changed = _own(held).update(locked_by="", locked_at=None, attempt=models.F("attempt") - 1)
+        if not changed:
+            raise LostError(f"{held.type} {held.job_id} is no longer ours")
+        for order in children:
+            _insert(order, parent=held.job_id)
+        note(held.job_id, JobEvent.Level.INFO, f"waits for {len(children)} children")
+        _continue_parent(held.job_id)
+        _nudge_on_commit(len(children))
+
+
+def give_back(held: Claim) -> bool:
+    """Let another worker do it, as if it had never been claimed: this one is told to stop."""
+    changed = _own(held).update(
+        status=Status.PENDING,
+        locked_by="",
+        locked_at=None,
+        attempt=models.F("attempt") - 1,
+        run_after=_clock(),
+    )
+    return changed == 1
+
+
+# --- done ---
+
+
+def finish(
+    held: Claim, result: Mapping[str, Any], *, keep: Callable[[], None] | None = None
+) -> None:
+    """End a job well. ``keep`` files what it made, in the same transaction.
+
+    Raises LostError when the job is no longer the worker's: then nothing is kept.
+    """
+    with transaction.atomic():
+        ended = _end(held, status=Status.SUCCEEDED, result=dict(result))
+        if not ended:
+            raise LostError(f"{held.type} {held.job_id} is no longer ours")
+        if keep is not None:
+            keep()
+        note(held.job_id, JobEvent.Level.INFO, "succeeded")
+
+
+def fail(held: Claim, error: str, *, retryable: bool) -> bool:
+    """End a job badly, or have it tried again later; False when it is no longer the worker's."""
+    if retryable and held.attempt < held.max_attempts:
+        seconds = retry_seconds(held.attempt)
+        with transaction.atomic():
+            changed = _own(held).update(
+                status=Status.PENDING,
+                locked_by="",
+                locked_at=None,
+                error=error,
+                run_after=_clock(seconds),
+            )
+            if changed:
+                _note_retry(held.job_id, error, held.attempt, seconds)
+        return changed == 1
+    with transaction.atomic():
+        ended = _end(held, status=Status.FAILED, error=error)
+        if ended:
+            note(held.job_id, JobEvent.Level.ERROR, error, attempt=held.attempt)
+    return ended
+
+
+def retry_seconds(attempt: int) -> float:
+    """How long to wait after so many attempts: 10, 20, 40 … at most 300 s, and up to a tenth."""
+    seconds: int = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2**attempt)
+    return seconds * (1 + random.random() * JITTER_RATIO)
+
+
+def _note_retry(job_id: UUID, error: str, attempt: int, seconds: float) -> None:
+    note(
+        job_id,
+        JobEvent.Level.WARN,
+        f"attempt {attempt} failed, again in {seconds:.0f} s: {error}",
+        attempt=attempt,
+    )
+
+
+def _own(held: Claim) -> models.QuerySet[Job]:
+    return Job.objects.filter(
+        pk=held.job_id,
+        status=Status.RUNNING,
+        locked_by=held.locked_by,
+        attempt=held.attempt,
+    )
+
+
+def _end(held: Claim, **changes: Any) -> bool:
+    _lock(held.parent_id)
+    changes |= {"locked_by": "", "locked_at": None, "finished_at": _clock()}
+    ended = _own(held).update(**changes) == 1
+    if ended:
+        _continue_parent(held.parent_id)
+    return ended
+
+
+def _lock(job_id: UUID | None) -> None:
+    if job_id is not None:
+        Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
+
+
+def _continue_parent(parent_id: UUID | None) -> None:
+    """Make a waiting parent due when its last child has ended; its row is locked already."""
+    if parent_id is None or Job.objects.filter(parent_id=parent_id, status__in=LIVE).exists():
+        return
+    waiting = Job.objects.filter(pk=parent_id, status=Status.RUNNING, locked_by="")
+    if waiting.update(status=Status.PENDING, run_after=_clock()):
+        _nudge_on_commit()
+
+
+def _clock(seconds: float = 0) -> models.Expression:
+    """The database's own time, so many seconds on. Not ``Now()``: that stands in a transaction."""
+    expression = models.Func(function="clock_timestamp", output_field=models.DateTimeField())
+    return models.ExpressionWrapper(
+        expression + models.Value(timedelta(seconds=seconds)), output_field=models.DateTimeField()
+    )
+
+
+# --- canceled, tried again, reaped ---
+
+
+def cancel(job_id: UUID) -> tuple[str, int]:
+    """Cancel a job and all below it, in one transaction: its status then, and how many below.
+
+    Those that run stop at their next look. Raises Job.DoesNotExist. What has ended stays ended.
+    """
+    with transaction.atomic():
+        parent_id = Job.objects.values_list("parent_id", flat=True).get(pk=job_id)
+        _lock(parent_id)
+        below = _lock_tree(job_id)
+        canceled = _cancel([job_id])
+        children = _cancel(below) if canceled else 0
+        if canceled:
+            note(job_id, JobEvent.Level.WARN, "canceled", children_canceled=children)
+            _continue_parent(parent_id)
+        status = Job.objects.values_list("status", flat=True).get(pk=job_id)
+    return status, children
+
+
+def _lock_tree(job_id: UUID) -> list[UUID]:
+    """Lock a job and all below it, level by level; those below."""
+    _lock(job_id)
+    below: list[UUID] = []
+    level: Collection[UUID] = [job_id]
+    while level:
+        rows = Job.objects.select_for_update().filter(parent_id__in=level).order_by("pk")
+        level = list(rows.values_list("pk", flat=True))
+        below += level
+    return below
+
+
+def _cancel(ids: Collection[UUID]) -> int:
+    live = Job.objects.filter(pk__in=ids, status__in=LIVE)
+    return live.update(status=Status.CANCELED, locked_by="", locked_at=None, finished_at=_clock())
+
+
+def retry(job_id: UUID) -> bool:
+    """Have a job that failed or was canceled done again, with those below it that were too.
+
+    False when it has not ended so, or is a child of one that has ended: that one is to be tried
+    again. Raises IntegrityError when a live job has its dedupe key.
+    """
+    ended = (Status.FAILED, Status.CANCELED)
+    fresh: dict[str, Any] = {
+        "status": Status.PENDING,
+        "attempt": 0,
+        "error": "",
+        "result": None,
+        "finished_at": None,
+    }
+    with transaction.atomic():
+        parent_id = Job.objects.values_list("parent_id", flat=True).get(pk=job_id)
+        _lock(parent_id)
+        below = _lock_tree(job_id)
+        job = Job.objects.select_related("parent").get(pk=job_id)
+        if job.status not in ended or (job.parent and job.parent.status not in LIVE):
+            return False
+        again = Job.objects.filter(pk__in=below, status__in=ended)
+        count = again.update(**fresh, run_after=_clock())
+        if count:  # it waits for them
+            fresh["status"] = Status.RUNNING
+        Job.objects.filter(pk=job_id).update(**fresh, run_after=_clock())
+        note(job_id, JobEvent.Level.INFO, "to be done again", children=count)
+        _nudge_on_commit(count or 1)
+    return True
+
+
+def reap() -> int:
+    """Take jobs from workers that gave no sign of life: tried again, or failed after the last one.
+
+    A parent that waits for nobody is continued. How many.
+    """
+    deadline = _clock(-STALE_SECONDS)
+    stale = Job.objects.filter(status=Status.RUNNING, locked_at__lt=deadline)
+    count = 0
+    for job in list(stale):
+        held = Claim(
+            job_id=job.pk,
+            parent_id=job.parent_id,
+            type=job.type,
+            workspace_id=job.workspace_id,
+            payload=job.payload,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+            locked_by=job.locked_by,
+        )
+        count += _reap(held)
+    waiting = Job.objects.filter(status=Status.RUNNING, locked_by="", locked_at=None)
+    for job_id in list(waiting.values_list("pk", flat=True)):
+        with transaction.atomic():
+            _lock(job_id)
+            _continue_parent(job_id)
+    return count
+
+
+def _reap(held: Claim) -> bool:
+    """Its worker may have come back since it was read: only a row that is still stale is taken."""
+    with transaction.atomic():
+        _lock(held.parent_id)
+        still = _own(held).select_for_update().filter(locked_at__lt=_clock(-STALE_SECONDS))
+        if not still.exists():
+            return False
+        return fail(held, f"the worker {held.locked_by} gave no sign of life", retryable=True)

@@ -1,0 +1,421 @@
+"""The job queue on a real PostgreSQL: who may change a row, and what ends it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection
+from django.utils import timezone
+
+from backtests import jobs
+from backtests.jobs import Claim, Idempotency, IdempotencyError, LostError, Order
+from backtests.models import Job, JobEvent, Status
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timedelta(seconds=jobs.STALE_SECONDS + 5)
+
+
+@pytest.fixture(autouse=True)
+def nudges(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages sent to workers."""
+    sent: list[str] = []
+    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda name, **_: sent.append(name))
+    return sent
+
+
+def put(**changes: Any) -> Job:
+    return jobs.enqueue(Order(**{"type": "tune", **changes}))[0]
+
+
+def take(worker: str = "worker") -> Claim:
+    held = jobs.claim(worker)
+    assert held is not None
+    return held
+
+
+def status(job_id: Any) -> str:
+    return Job.objects.values_list("status", flat=True).get(pk=job_id)
+
+
+def abandon(held: Claim) -> None:
+    Job.objects.filter(pk=held.job_id).update(locked_at=timezone.now() - LONG_AGO)
+
+
+def family(children: int = 2) -> tuple[Job, list[Claim]]:
+    """A parent that waits, and its children, each claimed."""
+    parent = put(type="wfo")
+    jobs.wait_for(take(), [Order(type="tune", payload={"fold": n}) for n in range(children)])
+    return parent, [take(f"w{n}") for n in range(children)]
+
+
+# --- enqueue ---
+
+
+def test_enqueue_same_dedupe_key_live_answers_the_first():
+    first, created = jobs.enqueue(Order(type="data_fetch", dedupe_key="a"))
+    second, again = jobs.enqueue(Order(type="data_fetch", dedupe_key="a"))
+    assert (created, again, second.pk) == (True, False, first.pk)
+
+
+def test_enqueue_same_dedupe_key_after_the_end_is_a_new_job():
+    first = put(dedupe_key="a")
+    jobs.finish(take(), {})
+    assert put(dedupe_key="a").pk != first.pk
+
+
+def test_enqueue_same_idempotency_key_answers_the_first_even_after_its_end():
+    key = Idempotency(endpoint="tune", key="k", digest="d")
+    first, _ = jobs.enqueue(Order(type="tune"), idempotency=key)
+    jobs.finish(take(), {})
+    assert jobs.enqueue(Order(type="tune"), idempotency=key) == (first, False)
+
+
+def test_enqueue_same_idempotency_key_of_another_workspace_is_a_new_job():
+    key = Idempotency(endpoint="tune", key="k", digest="d")
+    jobs.enqueue(Order(type="tune"), idempotency=key)
+    assert jobs.enqueue(Order(type="tune", workspace_id="b"), idempotency=key)[1]
+
+
+def test_enqueue_same_idempotency_key_other_body_is_refused():
+    jobs.enqueue(Order(type="tune"), idempotency=Idempotency(endpoint="t", key="k", digest="d"))
+    with pytest.raises(IdempotencyError, match="'k' came with another body"):
+        jobs.enqueue(Order(type="tune"), idempotency=Idempotency(endpoint="t", key="k", digest="e"))
+    assert Job.objects.count() == 1
+
+
+def test_enqueue_tells_workers_only_after_the_commit(
+    nudges: list[str], django_capture_on_commit_callbacks: Any
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        put()
+        assert nudges == []
+    assert nudges == [jobs.WORK]
+
+
+def test_nudge_broker_away_is_no_error(monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("backtests.jobs.current_app.send_task", away)
+    jobs.nudge(1)
+
+
+# --- claim ---
+
+
+def test_claim_takes_the_most_urgent_then_the_oldest():
+    late, first, second = put(priority=200), put(), put()
+    urgent = put(priority=1)
+    order = [take().job_id for _ in range(4)]
+    assert order == [urgent.pk, first.pk, second.pk, late.pk]
+    assert jobs.claim("worker") is None
+
+
+def test_claim_not_yet_due_is_left():
+    Job.objects.filter(pk=put().pk).update(run_after=timezone.now() + timedelta(hours=1))
+    assert jobs.claim("worker") is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claim_eight_at_once_each_get_a_job_of_their_own():
+    expected = {put().pk for _ in range(40)}
+    taken: list[Any] = []
+
+    def drain(number: int) -> None:
+        try:
+            while (held := jobs.claim(f"w{number}")) is not None:
+                taken.append(held.job_id)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(drain, range(8)))
+    assert (len(taken), set(taken)) == (40, expected)
+
+
+# --- the end ---
+
+
+def test_finish_keeps_result_and_what_was_made():
+    job, kept = put(), []
+    jobs.finish(take(), {"a": 1}, keep=lambda: kept.append(True))
+    job.refresh_from_db()
+    assert (job.status, job.result, job.locked_by, kept) == ("succeeded", {"a": 1}, "", [True])
+
+
+def test_finish_after_being_reaped_ends_nothing_and_keeps_nothing():
+    job, kept = put(), []
+    held = take("old")
+    abandon(held)
+    assert jobs.reap() == 1
+    Job.objects.update(run_after=timezone.now())
+    take("new")
+    with pytest.raises(LostError):
+        jobs.finish(held, {"late": True}, keep=lambda: kept.append(True))
+    assert (status(job.pk), kept) == ("running", [])
+
+
+def test_finish_same_worker_name_of_an_earlier_attempt_ends_nothing():
+    put()
+    held = take("same")
+    jobs.fail(held, "once", retryable=True)
+    Job.objects.update(run_after=timezone.now())
+    take("same")
+    with pytest.raises(LostError):
+        jobs.finish(held, {})
+
+
+def test_finish_after_cancel_stays_canceled():
+    job = put()
+    held = take()
+    jobs.cancel(job.pk)
+    with pytest.raises(LostError):
+        jobs.finish(held, {})
+    assert (status(job.pk), jobs.fail(held, "late", retryable=True)) == ("canceled", False)
+
+
+def test_finish_whose_keeping_fails_leaves_the_job_running():
+    job = put()
+
+    def broken() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        jobs.finish(take(), {}, keep=broken)
+    assert status(job.pk) == "running"
+
+
+def test_fail_retryable_waits_and_says_why():
+    job = put()
+    jobs.fail(take(), "exchange away", retryable=True)
+    job.refresh_from_db()
+    event = JobEvent.objects.get(job=job)
+    wait = (job.run_after - timezone.now()).total_seconds()
+    assert (job.status, job.error, event.level) == ("pending", "exchange away", "warn")
+    assert 9 < wait <= 11
+
+
+def test_fail_last_attempt_is_failed():
+    job = put(max_attempts=2)
+    for _ in range(2):
+        Job.objects.update(run_after=timezone.now())
+        jobs.fail(take(), "no", retryable=True)
+    assert status(job.pk) == "failed"
+
+
+def test_fail_not_retryable_is_failed_at_once():
+    job = put()
+    jobs.fail(take(), "bad payload", retryable=False)
+    job.refresh_from_db()
+    assert (job.status, job.error, job.attempt) == ("failed", "bad payload", 1)
+
+
+@pytest.mark.parametrize(("attempt", "least"), [(1, 10), (2, 20), (5, 160), (6, 300), (40, 300)])
+def test_retry_seconds_doubles_up_to_the_cap(attempt: int, least: int):
+    assert least <= jobs.retry_seconds(attempt) <= least * 1.1
+
+
+# --- parents ---
+
+
+def test_wait_for_frees_the_worker_and_keeps_the_parent_running():
+    parent, _ = family()
+    parent.refresh_from_db()
+    assert (parent.status, parent.locked_by, parent.locked_at) == ("running", "", None)
+
+
+def test_wait_for_last_child_continues_the_parent_as_the_same_attempt():
+    parent, (one, two) = family()
+    jobs.finish(one, {})
+    assert status(parent.pk) == "running"
+    jobs.fail(two, "no", retryable=False)
+    assert status(parent.pk) == "pending"
+    again = take("next")
+    assert (again.job_id, again.attempt) == (parent.pk, 1)
+
+
+def test_wait_for_nobody_continues_at_once():
+    parent = put(type="wfo")
+    jobs.wait_for(take(), [])
+    assert status(parent.pk) == "pending"
+
+
+def test_wait_for_child_tried_again_keeps_the_parent_waiting():
+    parent, (one, two) = family()
+    jobs.finish(one, {})
+    jobs.fail(two, "later", retryable=True)
+    assert status(parent.pk) == "running"
+
+
+def test_wait_for_canceled_parent_makes_no_children():
+    parent = put(type="wfo")
+    held = take()
+    jobs.cancel(parent.pk)
+    with pytest.raises(LostError):
+        jobs.wait_for(held, [Order(type="tune")])
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_wait_for_children_that_end_at_once_continue_the_parent_once(nudges: list[str]):
+    parent, children = family(8)
+    nudges.clear()
+    barrier = threading.Barrier(8)
+
+    def end(held: Claim) -> None:
+        try:
+            barrier.wait()
+            jobs.finish(held, {})
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(end, children))
+    assert (status(parent.pk), len(nudges)) == ("pending", 1)
+
+
+# --- cancel, retry ---
+
+
+def test_cancel_goes_down_the_tree():
+    parent, (one, two) = family()
+    jobs.finish(one, {})
+    assert jobs.cancel(parent.pk) == ("canceled", 1)
+    assert [status(each.job_id) for each in (one, two)] == ["succeeded", "canceled"]
+    assert jobs.renew(two, {}) is False
+
+
+def test_cancel_last_child_continues_the_parent():
+    parent, (one, two) = family()
+    jobs.cancel(one.job_id)
+    jobs.cancel(two.job_id)
+    assert status(parent.pk) == "pending"
+
+
+def test_cancel_ended_job_stays_as_it_ended():
+    job = put()
+    jobs.finish(take(), {})
+    assert jobs.cancel(job.pk) == ("succeeded", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancel_while_children_end_never_deadlocks_and_ends_all():
+    for _ in range(10):
+        parent, children = family(4)
+        barrier = threading.Barrier(5)
+
+        def end(held: Claim, barrier: threading.Barrier = barrier) -> None:
+            try:
+                barrier.wait()
+                jobs.finish(held, {})
+            except LostError:
+                pass
+            finally:
+                connection.close()
+
+        def cancel(job_id: Any = parent.pk, barrier: threading.Barrier = barrier) -> None:
+            try:
+                barrier.wait()
+                jobs.cancel(job_id)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(5) as pool:
+            futures = [pool.submit(end, child) for child in children]
+            futures.append(pool.submit(cancel))
+            for future in futures:
+                future.result()
+        assert status(parent.pk) == "canceled"
+        assert not Job.objects.filter(status__in=("pending", "running")).exists()
+
+
+def test_retry_failed_job_starts_over():
+    job = put(max_attempts=1)
+    jobs.fail(take(), "no", retryable=True)
+    assert jobs.retry(job.pk)
+    assert take().attempt == 1
+
+
+def test_retry_succeeded_job_is_refused():
+    job = put()
+    jobs.finish(take(), {})
+    assert not jobs.retry(job.pk)
+
+
+def test_retry_parent_does_its_failed_children_again_and_waits_for_them():
+    parent, (one, two) = family()
+    jobs.finish(one, {})
+    jobs.fail(two, "no", retryable=False)
+    jobs.fail(take(), "too few folds", retryable=False)
+    assert jobs.retry(parent.pk)
+    assert [status(each) for each in (parent.pk, one.job_id, two.job_id)] == [
+        "running",
+        "succeeded",
+        "pending",
+    ]
+    jobs.finish(take(), {})
+    assert status(parent.pk) == "pending"
+
+
+def test_retry_with_its_dedupe_key_live_again_is_refused():
+    job = put(dedupe_key="a")
+    jobs.fail(take(), "no", retryable=False)
+    put(dedupe_key="a")
+    with pytest.raises(IntegrityError):
+        jobs.retry(job.pk)
+
+
+# --- reaper ---
+
+
+def test_reap_live_worker_is_left():
+    put()
+    held = take()
+    assert (jobs.reap(), jobs.renew(held, {"done": 1})) == (0, True)
+
+
+def test_reap_abandoned_job_is_tried_again():
+    job = put()
+    abandon(take("gone"))
+    assert (jobs.reap(), status(job.pk)) == (1, "pending")
+
+
+def test_reap_abandoned_last_attempt_is_failed_and_continues_the_parent():
+    parent, (one, two) = family()
+    jobs.finish(one, {})
+    Job.objects.filter(pk=two.job_id).update(max_attempts=1)
+    abandon(two)
+    jobs.reap()
+    job = Job.objects.get(pk=two.job_id)
+    assert (job.status, job.error) == ("failed", "the worker w1 gave no sign of life")
+    assert status(parent.pk) == "pending"
+
+
+def test_reap_parent_that_waits_is_left():
+    parent, _ = family()
+    assert (jobs.reap(), status(parent.pk)) == (0, "running")
+
+
+def test_reap_parent_left_waiting_for_nobody_is_continued():
+    parent, (one, two) = family()
+    Job.objects.filter(pk__in=[one.job_id, two.job_id]).update(status=Status.SUCCEEDED)
+    jobs.reap()
+    assert status(parent.pk) == "pending"
+
+
+def test_give_back_is_no_attempt():
+    put()
+    jobs.give_back(take())
+    assert take().attempt == 1
+
+
+def test_due_count_counts_what_could_be_claimed():
+    put()
+    put()
+    take()
+    assert jobs.due_count() == 1

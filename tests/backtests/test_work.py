@@ -1,0 +1,151 @@
+"""What becomes of a job in a worker: done, failed with its reason, stopped, or given back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backtests import jobs, work
+from backtests.jobs import Order
+from backtests.models import Job, JobEvent, Status
+from backtests.work import Done, JobError, Running, Wait
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda *_, **__: None)
+    monkeypatch.setattr("backtests.work.LOOK_SECONDS", 0.02)
+    yield
+    work._leaving.clear()
+
+
+def run(handler: Any, **changes: Any) -> Job:
+    job, _ = jobs.enqueue(Order(**{"type": "tune", **changes}))
+    work.work({"tune": handler}, seconds=30)
+    job.refresh_from_db()
+    return job
+
+
+def until(running: Running) -> None:
+    """Work like a handler that looks whether to stop."""
+    for _ in range(1_000):
+        running.check()
+        threading.Event().wait(0.01)
+    raise AssertionError("was never told to stop")
+
+
+def test_work_done_keeps_the_result():
+    job = run(lambda running: Done(result={"sharpe": 1.5}))
+    assert (job.status, job.result) == (Status.SUCCEEDED, {"sharpe": 1.5})
+
+
+def test_work_goes_on_until_nothing_is_due():
+    for _ in range(3):
+        jobs.enqueue(Order(type="tune"))
+    assert work.work({"tune": lambda running: Done(result={})}, seconds=30) == 3
+
+
+def test_work_job_error_fails_with_its_reason():
+    def handler(running: Running) -> Done:
+        raise JobError("the grid is empty")
+
+    job = run(handler)
+    assert (job.status, job.error, job.attempt) == (Status.FAILED, "the grid is empty", 1)
+
+
+def test_work_retryable_job_error_is_tried_again():
+    def handler(running: Running) -> Done:
+        raise JobError("exchange away", retryable=True)
+
+    assert run(handler).status == Status.PENDING
+
+
+def test_work_unknown_type_fails_at_once_and_says_what_there_is():
+    job = run(lambda running: Done(result={}), type="mine_bitcoin")
+    assert (job.status, job.error) == (
+        Status.FAILED,
+        "unknown job type 'mine_bitcoin': there are tune",
+    )
+
+
+def test_work_handlers_own_key_error_is_a_failure_of_it_not_of_the_type():
+    def handler(running: Running) -> Done:
+        raise KeyError("window")
+
+    job = run(handler)
+    assert (job.status, job.error) == (Status.PENDING, "KeyError: 'window'")
+
+
+def test_work_waits_then_goes_on_with_the_children_ended():
+    seen: list[int] = []
+
+    def parent(running: Running) -> Done | Wait:
+        children = Job.objects.filter(parent_id=running.claim.job_id)
+        seen.append(children.count())
+        if not children:
+            return Wait(children=[Order(type="tune", payload={"fold": n}) for n in range(2)])
+        return Done(result={"folds": [child.result for child in children.order_by("created_at")]})
+
+    job, _ = jobs.enqueue(Order(type="wfo"))
+    handlers = {"wfo": parent, "tune": lambda running: Done(result=dict(running.claim.payload))}
+    assert work.work(handlers, seconds=30) == 4
+    job.refresh_from_db()
+    assert (seen, job.result) == ([0, 2], {"folds": [{"fold": 0}, {"fold": 1}]})
+
+
+def test_work_canceled_while_running_stops_and_stays_canceled():
+    def handler(running: Running) -> Done:
+        jobs.cancel(running.claim.job_id)
+        until(running)
+        return Done(result={})
+
+    assert run(handler).status == Status.CANCELED
+
+
+def test_work_told_to_leave_gives_the_job_back_without_counting_the_attempt():
+    def handler(running: Running) -> Done:
+        work.leave()
+        until(running)
+        return Done(result={})
+
+    job = run(handler)
+    assert (job.status, job.attempt, job.error) == (Status.PENDING, 0, "")
+
+
+def test_work_progress_is_shown_while_it_runs():
+    shown: list[Any] = []
+
+    def handler(running: Running) -> Done:
+        running.report(done=1, total=2)
+        for _ in range(500):
+            shown[:] = [Job.objects.get(pk=running.claim.job_id).progress]
+            if shown != [{}]:
+                break
+            threading.Event().wait(0.01)
+        return Done(result={})
+
+    run(handler)
+    assert shown == [{"done": 1, "total": 2}]
+
+
+def test_work_last_progress_is_not_lost():
+    def handler(running: Running) -> Done:
+        running.report(done=2, total=2)
+        return Done(result={})
+
+    assert run(handler).progress == {"done": 2, "total": 2}
+
+
+def test_work_notes_are_events():
+    def handler(running: Running) -> Done:
+        running.note("info", "pinned", revision="abc")
+        return Done(result={})
+
+    job = run(handler)
+    rows = JobEvent.objects.filter(job=job).order_by("id").values_list("message", "meta")
+    assert list(rows) == [("pinned", {"revision": "abc"}), ("succeeded", {})]
