@@ -21,7 +21,7 @@ _URL_BYTES = bytes(range(0x21, 0x7F)).decode()
 # What follows imports settings and models, which are there only now.
 from django.conf import settings  # noqa: E402
 
-from config import health, middleware, rest  # noqa: E402
+from config import bulkhead, health, middleware, rest  # noqa: E402
 from config.state import read_state  # noqa: E402
 from config.uptime import uptime_seconds  # noqa: E402
 from prices.live.app import Edge  # noqa: E402
@@ -62,4 +62,4 @@ def _ready() -> Mapping[str, Any]:
     return health.ready_body(read_state())
 
 
-application = Edge(django, frame=frame(), health=_health, ready=_ready)
+application = Edge(django, frame=frame(), guard=bulkhead.visiting, health=_health, ready=_ready)

@@ -7,14 +7,16 @@ them, nor say that the process lives.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from threading import Condition
+from typing import Any
 
 from django.db import OperationalError, connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from oracle.connection import quickly
 
@@ -58,7 +60,7 @@ class Bulkhead:
 
 @dataclass(slots=True)
 class _Visit:
-    """A web request's seat in the database: from its first question to its end."""
+    """A request's seat in the database: from its first question to its end."""
 
     seated: bool = False
 
@@ -71,24 +73,47 @@ def _database() -> Bulkhead:
     return Bulkhead(seats=SEATS, patience_seconds=PATIENCE_SECONDS)
 
 
-def bulkhead(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Middleware: what is asked of the stores in here is asked for a web request."""
+@contextmanager
+def visiting() -> Iterator[None]:
+    """What is asked of the stores in here is asked for somebody who waits for an answer."""
+    visit = _Visit()
+    before = _visit.set(visit)
+    try:
+        with quickly():
+            yield
+    finally:
+        _end(visit)
+        _visit.reset(before)
 
-    def answer(request: HttpRequest) -> HttpResponse:
-        visit = _Visit()
-        before = _visit.set(visit)
-        try:
-            with quickly():
-                return get_response(request)
-        finally:
-            _end(visit)
-            _visit.reset(before)
+
+def bulkhead(
+    get_response: Callable[[HttpRequest], HttpResponse | StreamingHttpResponse],
+) -> Callable[..., HttpResponse | StreamingHttpResponse]:
+    """Middleware: a request to Django is a visit. The edge's calls are ones too (config.asgi)."""
+
+    def answer(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        with visiting():
+            response: Any = get_response(request)
+        if response.streaming:
+            response.streaming_content = _visits(iter(response))
+        answered: HttpResponse | StreamingHttpResponse = response
+        return answered
 
     return answer
 
 
+def _visits(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The parts of a streamed answer, each a visit: no seat is kept while its reader is slow."""
+    while True:
+        with visiting():
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
+
+
 def in_request() -> bool:
-    """Whether a web request is what asks."""
+    """Whether somebody waits for what is asked."""
     return _visit.get() is not None
 
 

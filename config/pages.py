@@ -17,14 +17,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.rest import describe, exact, limited
+from config.rest import describe, limited
 from market import query
 from market.candles import to_datetime
 from market.query import ApiError
 from market.symbols import slug
-from oracle import price_board
-from oracle.values import Price
-from prices import api
+from oracle.jsontext import exact
+from prices import api, published
+from prices.published import Published
 
 MISSING = "missing"
 STATUSES = ("fresh", "degraded", "stale", MISSING)
@@ -71,30 +71,33 @@ def receipt(request: HttpRequest, text: str) -> HttpResponse:
         page = {"title": text, "message": body["error"]["message"]}
         return render(request, "oracle/error.html", page, status=status)
     now_ms = time.time_ns() // 1_000_000
-    body = api.receipt_body(price, now_ms)
+    body = published.receipt(price, now_ms)
     shown = {
-        **api.price_body(price, now_ms),
+        **published.body(price, now_ms),
         "slug": slug(price.symbol),
         "age": age_words(body["age_ms"]),
         "computed": to_datetime(price.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
         "quote": price.symbol.split("/")[1],
         "sources": [_shown_source(source) for source in body["sources"]],
+        "conversions": [
+            _as_text(step) | {"age": age_words(step["age_ms"])} for step in body["conversions"]
+        ],
     }
     return render(request, "oracle/receipt.html", {"price": _as_text(shown)})
 
 
 def _rows() -> list[dict[str, Any]]:
-    # Derived symbols have a trade rate and no spot index: they are not missing one.
-    names = sorted(query.current_catalog().spot_names)
-    prices = price_board.read(names)
+    catalog = query.current_catalog()
+    names = sorted(catalog.names)
+    prices = published.read(names, catalog)
     now_ms = time.time_ns() // 1_000_000
     return [_row(name, prices.get(name), now_ms) for name in names]
 
 
-def _row(name: str, price: Price | None, now_ms: int) -> dict[str, Any]:
+def _row(name: str, price: Published | None, now_ms: int) -> dict[str, Any]:
     if price is None:
         return {"symbol": name, "slug": slug(name), "status": MISSING, "sources": []}
-    body = api.price_body(price, now_ms)
+    body = published.body(price, now_ms)
     return {
         "symbol": name,
         "slug": slug(name),
@@ -105,7 +108,8 @@ def _row(name: str, price: Price | None, now_ms: int) -> dict[str, Any]:
         "source_count": price.source_count,
         "sources": body["sources"],
         "outliers": price.outliers_removed,
-        "spread": f"{price.spread_bps:.1f}",
+        "spread": f"{body['spread_bps']:.1f}",
+        "derived_from": body["derived_from"],
     }
 
 

@@ -104,12 +104,28 @@ async def socket_url(adapter: Adapter) -> str:
         parsed = await asyncio.to_thread(
             call, adapter, adapter.token_request(), adapter.parse_token, spare=False
         )
-        return f"{parsed.values[0]}&connectId={uuid4().hex}"
+        return f"{_configured(parsed.values[0], adapter)}&connectId={uuid4().hex}"
     if settings.SIMULATOR_URL:
         base = urlsplit(base_url(adapter))
         scheme = "wss" if base.scheme == "https" else "ws"
         return f"{scheme}://{base.netloc}/{adapter.NAME}{urlsplit(adapter.WS_URL).path}"
-    return adapter.WS_URL
+    return _configured(adapter.WS_URL, adapter)
+
+
+def _configured(url: str, adapter: Adapter) -> str:
+    """``url``, moved to where the settings say that the exchange's sockets are.
+
+    A setting without a path keeps the exchange's own; the query (KuCoin's token) always stays.
+    """
+    elsewhere = urlsplit(settings.EXCHANGE_WS_URLS.get(adapter.NAME, ""))
+    if not elsewhere.netloc or settings.SIMULATOR_URL:
+        return url
+    own = urlsplit(url)
+    return own._replace(
+        scheme=elsewhere.scheme,
+        netloc=elsewhere.netloc,
+        path=own.path if elsewhere.path in ("", "/") else elsewhere.path,
+    ).geturl()
 
 
 class Link:

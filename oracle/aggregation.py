@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import NamedTuple
 
 from oracle.values import MAX_DIGITS, Method
 
@@ -28,6 +29,15 @@ _BPS = Decimal(10_000)
 _ZERO = Decimal(0)
 _TWO = Decimal(2)
 _TINY = Decimal("0.001")  # 15 significant digits of anything larger end before the 18th decimal
+
+
+class Dispersion(NamedTuple):
+    """How far quotes agree: all in quote currency but ``spread_bps``."""
+
+    confidence: Decimal
+    spread_bps: Decimal
+    variance: Decimal
+    stdev: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +66,26 @@ def aggregate(prices: Sequence[Decimal], weights: Sequence[Decimal]) -> Aggregat
     kept = [i for rank, i in enumerate(order) if rank not in rejected] if rejected else order
     values = [prices[i] for i in kept]  # ascending
     price, method = _weigh(values, [weights[i] for i in kept])
-    variance = _variance(values)
+    agreement = dispersion(values, price)
     return Aggregate(
         price=price,
         method=method,
-        confidence=_confidence(values),
-        spread_bps=PUBLISHED.plus((values[-1] - values[0]) * _BPS / price),
+        confidence=agreement.confidence,
+        spread_bps=agreement.spread_bps,
+        variance=agreement.variance,
+        stdev=agreement.stdev,
+        rejected={order[rank]: reason for rank, reason in rejected.items()},
+    )
+
+
+def dispersion(ascending: Sequence[Decimal], price: Decimal) -> Dispersion:
+    """How far the kept quotes, ascending and at least one, agree about ``price``."""
+    variance = _variance(ascending)
+    return Dispersion(
+        confidence=_confidence(ascending),
+        spread_bps=PUBLISHED.plus((ascending[-1] - ascending[0]) * _BPS / price),
         variance=PUBLISHED.plus(variance),
         stdev=PUBLISHED.sqrt(variance),
-        rejected={order[rank]: reason for rank, reason in rejected.items()},
     )
 
 
@@ -104,6 +125,15 @@ def median(ascending: Sequence[Decimal]) -> Decimal:
     if odd:
         return ascending[half]
     return EXACT.divide(EXACT.add(ascending[half - 1], ascending[half]), _TWO)
+
+
+def weigh(prices: Sequence[Decimal], weights: Sequence[Decimal]) -> Decimal:
+    """The price of `aggregate`, of prices that are all believed and come in any order.
+
+    Prices that are nowhere above others, weighted alike, have a price that is not above theirs.
+    """
+    pairs = sorted(zip(prices, weights, strict=True))
+    return _weigh([price for price, _ in pairs], [weight for _, weight in pairs])[0]
 
 
 def _check(prices: Sequence[Decimal], weights: Sequence[Decimal]) -> None:

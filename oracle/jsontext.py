@@ -15,8 +15,17 @@ def plain(number: Decimal) -> str:
     return format(number, "f")
 
 
+def exact(number: Decimal) -> str:
+    """All digits of ``number`` in plain notation, without the zeros that end a fraction."""
+    text = plain(number)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def encode(value: Any) -> bytes:
-    """``value`` as JSON; a Decimal becomes a JSON number in plain notation, a NaN is refused."""
+    """``value`` as JSON; a Decimal becomes a JSON number in plain notation, a NaN is refused.
+
+    A msgspec.Raw is JSON already.
+    """
     return msgspec.json.encode(_exact(value))
 
 
@@ -37,7 +46,7 @@ def _exact(value: Any) -> Any:
             if not value.is_finite():
                 raise ValueError(f"{value} has no JSON number")
             return msgspec.Raw(plain(value).encode())
-        case str() | int() | None | UUID() | datetime():
+        case str() | int() | None | UUID() | datetime() | msgspec.Raw():
             return value
         case float():
             return _exact(Decimal(repr(value)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from django.conf import settings
@@ -32,6 +33,17 @@ class Freshness:
 
     status: Status
     age_ms: int
+
+
+class Stamped(Protocol):
+    """What the freshness of a price or rate is judged by."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def timestamp_ms(self) -> int: ...
+    @property
+    def as_of_ms(self) -> int: ...
 
 
 def publish(prices: Sequence[Price], *, now_ms: int, token: str) -> int:
@@ -97,7 +109,7 @@ def read(symbols: Iterable[str]) -> dict[str, Price]:
     return {n: price for n, price in prices.items() if price.simulated == settings.SIMULATED}
 
 
-def freshness(price: Price, *, now_ms: int, max_age_ms: int | None = None) -> Freshness:
+def freshness(price: Stamped, *, now_ms: int, max_age_ms: int | None = None) -> Freshness:
     """The status and age of a price at ``now_ms``.
 
     Stale when it was marked so, or not made anew for ``max_age_ms`` (default: the setting).

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from oracle import keys
 from oracle.connection import redis_client, run_script
-from oracle.price_board import Freshness
+from oracle.price_board import Freshness, Stamped
 from oracle.values import Source, Status
 
 KEEP_SECONDS = 3_600
@@ -27,12 +27,16 @@ RateMethod = Literal["vwap", "median", "mean"]
 
 
 class FxLeg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A step of a derived rate: multiplied by ``factor``, as of ``as_of_ms``, on whose word."""
+    """A step of a derived rate: multiplied by ``factor``, as of ``as_of_ms``, on whose word.
+
+    ``date`` is the day that an authority names (ISO); None where it is no authority's.
+    """
 
     name: str  # "USD→RUB"
     factor: Decimal
     as_of_ms: int
     source: str
+    date: str | None = None
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -127,7 +131,7 @@ def read(symbols: Iterable[str]) -> dict[str, Rate]:
     return {name: rate for name, rate in rates.items() if rate.simulated == settings.SIMULATED}
 
 
-def freshness(rate: Rate, *, now_ms: int, max_age_ms: int = STALE_MS) -> Freshness:
+def freshness(rate: Stamped, *, now_ms: int, max_age_ms: int = STALE_MS) -> Freshness:
     """The status and age of a rate at ``now_ms``: stale when not made anew for ``max_age_ms``."""
     stale = now_ms - rate.timestamp_ms > max_age_ms
     return Freshness(

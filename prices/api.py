@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -15,14 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from market import api as market
 from market import query
-from market.api import no_price
 from market.query import ApiError
 from market.schema import errors
-from oracle import price_board
-from oracle.aggregation import EXACT, PUBLISHED
-from oracle.values import Price
-from prices import changes, history, schema
+from oracle.catalog import Catalog
+from prices import changes, history, published, schema
+from prices.published import Published
 
 DAY_MS = 86_400_000
 PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
@@ -30,7 +28,10 @@ CUSTOM = "custom"
 
 
 class Prices(APIView):
-    """The prices of all symbols; those without one are named in `unavailable`."""
+    """The prices of all symbols; those without one are named in `unavailable`.
+
+    A derived symbol (`BTC/RUB`) has its trade rate for a price: `basis` says which it is.
+    """
 
     authentication_classes = ()
     throttle_scope = "prices"
@@ -41,12 +42,15 @@ class Prices(APIView):
         responses={200: schema.PricesAnswer, **errors(503)},
     )
     def get(self, request: Request) -> Response:
-        names = sorted(query.current_catalog().names)
-        prices = price_board.read(names)
+        catalog = query.current_catalog()
+        names = sorted(catalog.names)
+        prices = published.read(names, catalog)
         now_ms = time.time_ns() // 1_000_000
         return Response(
             {
-                "prices": [price_body(prices[name], now_ms) for name in names if name in prices],
+                "prices": [
+                    published.body(prices[name], now_ms) for name in names if name in prices
+                ],
                 "count": len(prices),
                 "unavailable": [name for name in names if name not in prices],
             }
@@ -67,7 +71,7 @@ class OnePrice(APIView):
     )
     def get(self, request: Request, slug: str) -> Response:
         wanted = Strict.of(request.query_params)
-        body = price_body(read_price(slug), time.time_ns() // 1_000_000)
+        body = published.body(read_price(slug), time.time_ns() // 1_000_000)
         wanted.check(body)
         return Response(body)
 
@@ -85,7 +89,7 @@ class Receipt(APIView):
         responses={200: schema.ReceiptAnswer, **errors(404, 503)},
     )
     def get(self, request: Request, slug: str) -> Response:
-        return Response(receipt_body(read_price(slug), time.time_ns() // 1_000_000))
+        return Response(published.receipt(read_price(slug), time.time_ns() // 1_000_000))
 
 
 class PriceChange(APIView):
@@ -186,13 +190,27 @@ def _span(params: Mapping[str, str], *, now_ms: int) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def read_price(slug: str) -> Price:
+def read_price(slug: str) -> Published:
     """The price of the symbol that ``slug`` means. Raises ApiError: 404, or 503 without a price."""
-    name = query.symbol(slug, query.current_catalog())
-    price = price_board.read([name]).get(name)
+    catalog = query.current_catalog()
+    name = query.symbol(slug, catalog)
+    price = published.read([name], catalog).get(name)
     if price is None:
-        raise no_price(name)
+        raise no_price(name, catalog)
     return price
+
+
+def no_price(name: str, catalog: Catalog) -> ApiError:
+    """The 503 for a symbol that has no price yet, or none any more."""
+    if name in catalog.spot_names:
+        return market.no_price(name)
+    return ApiError(
+        503,
+        "PRICE_UNAVAILABLE",
+        f"{name} has no price: within the last hour there was no trade rate to derive it from, or "
+        "no currency rate to convert it with",
+        {"symbol": name},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,62 +248,3 @@ class Strict:
         if body["source_count"] < self.min_sources:
             why = f"has {body['source_count']} sources, at least {self.min_sources} are asked for"
             raise ApiError(503, "PRICE_UNAVAILABLE", f"{body['symbol']} {why}", body)
-
-
-def price_body(price: Price, now_ms: int) -> dict[str, Any]:
-    """A price as it is answered at ``now_ms``."""
-    freshness = price_board.freshness(price, now_ms=now_ms)
-    return {
-        "symbol": price.symbol,
-        "price": price.price,
-        "method": price.method,
-        "status": freshness.status,
-        "timestamp": price.timestamp_ms,
-        "age_ms": freshness.age_ms,
-        "confidence": price.confidence,
-        "spread_bps": price.spread_bps,
-        "stdev": price.stdev,
-        "variance": price.variance,
-        "source_count": price.source_count,
-        "outliers_removed": price.outliers_removed,
-        "sources": sorted({source.exchange for source in price.sources if source.kept}),
-        "simulated": price.simulated,
-    }
-
-
-def receipt_body(price: Price, now_ms: int) -> dict[str, Any]:
-    """A price's receipt as it is answered at ``now_ms``."""
-    freshness = price_board.freshness(price, now_ms=now_ms)
-    total = Decimal(0)
-    for source in price.sources:
-        if source.kept and source.weight is not None:
-            total = EXACT.add(total, source.weight)
-    return {
-        "symbol": price.symbol,
-        "price": price.price,
-        "method": price.method,
-        "status": freshness.status,
-        "timestamp": price.timestamp_ms,
-        "age_ms": freshness.age_ms,
-        "sources": [
-            {
-                "exchange": source.exchange,
-                "exchange_symbol": source.exchange_symbol,
-                "price": source.price,
-                "native_price": source.native_price,
-                "weight": source.weight,
-                "weight_share": _share(source.weight, total) if source.kept else None,
-                "volume": source.volume,
-                "age_ms": None if source.as_of_ms is None else max(0, now_ms - source.as_of_ms),
-                "path": list(source.path),
-                "kept": source.kept,
-                "reason": source.reason,
-            }
-            for source in price.sources
-        ],
-        "simulated": price.simulated,
-    }
-
-
-def _share(weight: Decimal | None, total: Decimal) -> Decimal | None:
-    return PUBLISHED.divide(weight, total) if weight is not None and total else None

@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from market.models import optional_field, price_field
+from market.periods import Periods
 
 METHODS = ("vwap", "median", "mean")
 
@@ -35,6 +36,31 @@ class PriceHistory(models.Model):
             ),
             models.CheckConstraint(condition=models.Q(volume__gte=0), name="price_history_volume"),
         )
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.time:%Y-%m-%d %H:%M:%S}"
+
+
+class PriceRow(models.Model):
+    """A row of `PriceHistory` for Django's admin, which takes no model with a composite key.
+
+    The time stands for the key: good enough for a list of one symbol, and for nothing else.
+    """
+
+    time = models.DateTimeField(primary_key=True)
+    symbol = models.CharField(max_length=33, db_collation="C")
+    price = price_field()
+    method = models.CharField(max_length=6, choices=[(name, name) for name in METHODS])
+    sources = ArrayField(models.CharField(max_length=32))
+    volume = optional_field()
+
+    objects = Periods.as_manager()  # type: ignore[django-manager-missing]  # made at run time
+
+    class Meta:
+        managed = False
+        db_table = "price_history"
+        verbose_name = "stored price"
+        verbose_name_plural = "price history"
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.time:%Y-%m-%d %H:%M:%S}"

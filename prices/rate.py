@@ -53,10 +53,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Currencies:
-    """Rates to convert with: price and age of each, and on whose word."""
+    """Rates to convert with: price and age of each, on whose word, and of which day if it says."""
 
     rates: Mapping[str, conversion.Rate]
     sources: Mapping[str, str]
+    dates: Mapping[str, str]
 
 
 class RateWriter:
@@ -105,6 +106,7 @@ def gather(
     """What may be converted with at ``now_ms``: a rate too old, or not yet valid, may not."""
     rates: dict[str, conversion.Rate] = {}
     sources: dict[str, str] = {}
+    dates: dict[str, str] = {}
     for name, price in stable.items():
         if price_board.freshness(price, now_ms=now_ms).status != "stale":
             rates[name] = conversion.Rate(price=price.price, as_of_ms=price.as_of_ms)
@@ -112,8 +114,8 @@ def gather(
     for quote in quotes:
         if 0 <= now_ms - quote.as_of_ms <= rules.fx_max_age_ms:
             rates[quote.symbol] = conversion.Rate(price=quote.rate, as_of_ms=quote.as_of_ms)
-            sources[quote.symbol] = quote.source
-    return Currencies(rates=rates, sources=sources)
+            sources[quote.symbol], dates[quote.symbol] = quote.source, quote.date
+    return Currencies(rates=rates, sources=sources, dates=dates)
 
 
 def make_rates(
@@ -326,4 +328,5 @@ def _leg(leg: Leg, currencies: Currencies) -> FxLeg:
         factor=rate.price if leg.multiply else 1 / rate.price,
         as_of_ms=rate.as_of_ms,
         source=currencies.sources[leg.symbol],
+        date=currencies.dates.get(leg.symbol),
     )

@@ -9,8 +9,10 @@ from rest_framework import serializers
 
 from market.query import MAX_SECONDS
 from market.schema import number, whole
+from prices.published import SPOT_INDEX, TRADE_RATE
 
-MAX_AGE_MS = 86_400_000
+# As old as a currency authority's rate may be set to be, and with it a price derived by it.
+MAX_AGE_MS = 30 * 86_400_000
 MAX_SOURCES = 1_000
 DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 SLUG = OpenApiParameter(
@@ -56,6 +58,11 @@ RANGE = (
 )
 
 
+BASES = (SPOT_INDEX, TRADE_RATE)
+BASIS_HELP = "What the price is: the index of each second, or the rate of trades of each 10 s."
+DERIVED_HELP = "The symbol whose trade rate was converted; null where none was."
+
+
 class PriceAnswer(serializers.Serializer[Any]):
     """A price, how old it is and how far its sources agree."""
 
@@ -77,6 +84,8 @@ class PriceAnswer(serializers.Serializer[Any]):
     source_count = serializers.IntegerField(help_text="Distinct exchanges it is made of.")
     outliers_removed = serializers.IntegerField()
     sources = serializers.ListField(child=serializers.CharField())
+    basis = serializers.ChoiceField(BASES, help_text=BASIS_HELP)
+    derived_from = serializers.CharField(allow_null=True, help_text=DERIVED_HELP)
     simulated = serializers.BooleanField()
 
 
@@ -110,6 +119,21 @@ class SourceAnswer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True, help_text="Why it was not kept.")
 
 
+class ConversionAnswer(serializers.Serializer[Any]):
+    """A step by which all of a derived price was converted."""
+
+    path = serializers.CharField(help_text='Such as "USD→RUB".')
+    factor = number(help_text="What an amount was multiplied by.")
+    source = serializers.CharField(  # type: ignore[assignment]  # a field, as it happens
+        help_text="On whose word: `cbr` (Central Bank of Russia), or `index`."
+    )
+    date = serializers.DateField(
+        allow_null=True, help_text="The day that the authority names for its rate."
+    )
+    timestamp = serializers.IntegerField(help_text="Since when it is valid, unix milliseconds.")
+    age_ms = serializers.IntegerField()
+
+
 class ReceiptAnswer(serializers.Serializer[Any]):
     """What a price is made of: vwap is sum(price × weight) / sum(weight) of the kept sources."""
 
@@ -120,6 +144,9 @@ class ReceiptAnswer(serializers.Serializer[Any]):
     timestamp = serializers.IntegerField(help_text="When it was computed, unix milliseconds.")
     age_ms = serializers.IntegerField()
     sources = SourceAnswer(many=True)
+    basis = serializers.ChoiceField(BASES, help_text=BASIS_HELP)
+    derived_from = serializers.CharField(allow_null=True, help_text=DERIVED_HELP)
+    conversions = ConversionAnswer(many=True)
     simulated = serializers.BooleanField()
 
 

@@ -7,8 +7,10 @@ from typing import Any
 from django.db.backends.postgresql import base
 
 from config import bulkhead
+from config.postgres import TASK_TIMEOUT
 
-# A flush, a migration or a command may take as long as it needs; somebody waits for a page.
+# Somebody waits for a page. A task has longer (config.celery sets it); a migration or a command may
+# take as long as it needs.
 WEB_STATEMENT_TIMEOUT_MS = 5_000
 
 
@@ -33,6 +35,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
+        timeout_ms = self.settings_dict.get(TASK_TIMEOUT)
         if bulkhead.in_request():  # a thread that serves the web serves nothing else
+            timeout_ms = WEB_STATEMENT_TIMEOUT_MS
+        if timeout_ms:
             with self.cursor() as cursor:
-                cursor.execute(f"SET statement_timeout = {WEB_STATEMENT_TIMEOUT_MS}")
+                cursor.execute(f"SET statement_timeout = {timeout_ms}")

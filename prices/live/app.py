@@ -17,12 +17,13 @@ from prices.live.feed import Feed, connect
 from prices.live.frame import Frame, is_welcome
 from prices.live.hub import Hub
 from prices.live.limiter import Limiter
+from prices.live.places import Places
 from prices.live.reads import Reads
 from prices.live.sockets import Sockets
 from prices.live.sse import Events
 from prices.rpc import charts_service, doors, health_service, prices_service
 from prices.rpc.doors import Doors
-from prices.rpc.memo import Memo
+from prices.rpc.memo import Guard, Memo
 from prices.rpc.registry import Context, Health, Registry
 
 log = structlog.get_logger(__name__)
@@ -33,13 +34,18 @@ Asgi = Callable[[dict[str, Any], Any, Any], Any]
 class Edge:
     """Answers what is hot, and hands everything else to Django.
 
+    ``guard`` is around whatever asks the database here, as Django's middleware is around views.
+
     What it holds belongs to one event loop, so it is made when the server starts (lifespan), or at
     the first request of a server that says nothing of its start.
     """
 
-    def __init__(self, django: Asgi, *, frame: Frame, health: Health, ready: Health) -> None:
+    def __init__(
+        self, django: Asgi, *, frame: Frame, guard: Guard, health: Health, ready: Health
+    ) -> None:
         self._django = django
         self._frame = frame
+        self._guard = guard
         self._health = health
         self._ready = ready
         self._running: _Running | None = None
@@ -80,25 +86,26 @@ class Edge:
 
     def _started(self) -> _Running:
         if self._running is None:
-            self._running = _Running(self._frame, self._health, self._ready)
+            self._running = _Running(self._frame, self._guard, self._health, self._ready)
         return self._running
 
 
 class _Running:
     """The edge of a running event loop: its connections, tasks and doors."""
 
-    def __init__(self, frame: Frame, health: Health, ready: Health) -> None:
+    def __init__(self, frame: Frame, guard: Guard, health: Health, ready: Health) -> None:
         self._loop = asyncio.get_running_loop()
         self._redis: Redis = connect()
         # Its own client: a limiter that waits is not to hold up the board, nor the other way.
         self._counting: Redis = connect()
-        self._memo = Memo()
+        self._memo = Memo(guard)
         self.hub = Hub(frame.render)
         self.board = Board(self._redis, self.hub.publish)
         limiter = Limiter(self._counting)
         self.reads = Reads(self.board, limiter, frame)
-        self.events = Events(self.board, self.hub, limiter, frame)
-        self.sockets = Sockets(self.board, self.hub, limiter, frame)
+        places = Places()
+        self.events = Events(self.board, self.hub, limiter=limiter, places=places, frame=frame)
+        self.sockets = Sockets(self.board, self.hub, limiter=limiter, places=places, frame=frame)
         registry = Registry(
             (prices_service.SERVICE, charts_service.SERVICE, health_service.SERVICE)
         )

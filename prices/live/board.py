@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,14 +19,12 @@ from redis.exceptions import RedisError
 from market.symbols import UnknownSymbolError, resolve, slug
 from oracle import keys
 from oracle.catalog import Catalog
-from prices.live.entry import PriceEntry, RateEntry
+from prices.live.entry import Entry, Kind
 
 # A Redis that did not answer is not asked again for each request.
 PAUSE_SECONDS = 0.5
 MAX_TEXT = 64  # as long as `market.query` reads a symbol
 
-Kind = Literal["price", "rate"]
-Entry = PriceEntry | RateEntry
 Listener = Callable[[Entry], None]
 
 _decode_catalog = msgspec.json.Decoder(Catalog).decode
@@ -42,8 +40,7 @@ class Board:
         self._on_update = on_update
         self._version: bytes | None = None
         self._asked_at = 0.0
-        self._prices: dict[str, PriceEntry] = {}
-        self._rates: dict[str, RateEntry] = {}
+        self._held: dict[Kind, dict[str, Entry]] = {"price": {}, "rate": {}}
         self._spelled: dict[str, str] = {}
         self.catalog = Catalog()
         self.names: tuple[str, ...] = ()
@@ -64,14 +61,21 @@ class Board:
         except UnknownSymbolError:
             return None
 
-    def price(self, name: str, now_ms: int) -> PriceEntry | None:
+    def price(self, name: str, now_ms: int) -> Entry | None:
         """The spot index of a symbol; None when there is none."""
-        entry = self._prices.get(name)
-        return entry if entry is not None and entry.is_kept(now_ms) else None
+        return self._current("price", name, now_ms)
 
-    def rate(self, name: str, now_ms: int) -> RateEntry | None:
+    def rate(self, name: str, now_ms: int) -> Entry | None:
         """The trade rate of a symbol; None when there is none."""
-        entry = self._rates.get(name)
+        return self._current("rate", name, now_ms)
+
+    def published(self, name: str, now_ms: int) -> Entry | None:
+        """What REST and the streams answer for a symbol: see `prices.published`."""
+        kind: Kind = "price" if name in self.catalog.spot_names else "rate"
+        return self._current(kind, name, now_ms)
+
+    def _current(self, kind: Kind, name: str, now_ms: int) -> Entry | None:
+        entry = self._held[kind].get(name)
         return entry if entry is not None and entry.is_kept(now_ms) else None
 
     async def ensure(self, names: Iterable[str] | None = None) -> None:
@@ -112,7 +116,7 @@ class Board:
         known = set(self.names)
         self.catalog, self.names = catalog, tuple(sorted(catalog.names))
         self._spelled = _spellings(self.names)
-        for entries in (self._prices, self._rates):
+        for entries in self._held.values():
             for gone in entries.keys() - catalog.names:
                 del entries[gone]
         await self._read(name for name in self.names if name not in known)
@@ -120,21 +124,15 @@ class Board:
 
     def take(self, kind: Kind, text: bytes) -> None:
         """A published price or rate. Raises msgspec.MsgspecError for what is none."""
-        if kind == "price":
-            price = PriceEntry(text)
-            if self._is_news(price, self._prices):
-                self._prices[price.head.symbol] = price
-                self._on_update(price)
-        else:
-            rate = RateEntry(text)
-            if self._is_news(rate, self._rates):
-                self._rates[rate.head.symbol] = rate
-                self._on_update(rate)
+        entry = Entry(kind, text)
+        if self._is_news(entry):
+            self._held[kind][entry.head.symbol] = entry
+            self._on_update(entry)
 
-    def _is_news(self, entry: Entry, held: dict[str, PriceEntry] | dict[str, RateEntry]) -> bool:
+    def _is_news(self, entry: Entry) -> bool:
         """A message may be older than what was read after it was sent."""
         head = entry.head
-        known = held.get(head.symbol)
+        known = self._held[entry.kind].get(head.symbol)
         if known is not None:
             return head.timestamp_ms >= known.head.timestamp_ms and entry.text != known.text
         return head.symbol in self.catalog.names

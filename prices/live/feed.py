@@ -18,7 +18,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from oracle import keys
-from prices.live.board import Board, Kind
+from prices.live.board import Board
+from prices.live.entry import Kind
 
 EVERY_SECONDS = 1.0  # the catalogue is looked at, and the subscription pinged
 SILENT_SECONDS = 3.0  # a subscription that does not even answer a ping is lost

@@ -80,14 +80,11 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Answer with an error, in the one shape of all errors."""
         status, body = self._frame.describe(error)
-        await self.read(status, self._frame.render(body))
+        await self.read(status, self._frame.render(body), retry_after(status, body))
 
     async def refuse(self, verdict: Verdict) -> None:
         """Answer that there were too many requests."""
-        seconds = wait_seconds(verdict)
-        status, body = self._frame.describe(Throttled(wait=seconds))
-        retry = (b"retry-after", b"%d" % seconds)
-        await self.read(status, self._frame.render(body), (retry,))
+        await self.fail(Throttled(wait=wait_seconds(verdict)))
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
         """Send the status and all headers."""
@@ -157,6 +154,13 @@ def is_welcome(scope: Mapping[str, Any]) -> bool:
 def _is_our_host(host: bytes, allowed: tuple[str, ...]) -> bool:
     domain, _ = split_domain_port(host.decode("latin-1"))
     return bool(domain) and validate_host(domain, allowed)
+
+
+def retry_after(status: int, body: Mapping[str, Any]) -> Sequence[Header]:
+    """The header that a 429 says in its details too."""
+    if status != 429:
+        return ()
+    return ((b"retry-after", b"%d" % body["error"]["details"]["retry_after"]),)
 
 
 def wait_seconds(verdict: Verdict) -> int:

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from prometheus_client import Gauge
 
-from prices.live.board import Entry
-from prices.live.entry import PriceEntry, Render
+from prices.live.entry import Entry, Render
 
 # The index publishes many prices at once: they go out together.
 GATHER_SECONDS = 0.01
@@ -62,23 +61,22 @@ class Batch:
         """The prices of these symbols as WebSocket messages."""
         return [self._text(*price) for price in self.prices(symbols)]
 
-    def prices(self, symbols: Symbols) -> list[tuple[int, PriceEntry]]:
-        """The spot indices of these symbols, each with its number."""
+    def prices(self, symbols: Symbols) -> list[tuple[int, Entry]]:
+        """What is answered of these symbols, each with its number."""
         return [
             (update.number, update.entry)
             for update in self.updates
-            if isinstance(update.entry, PriceEntry)
-            and (symbols is None or update.entry.head.symbol in symbols)
+            if update.entry.is_answer and (symbols is None or update.entry.head.symbol in symbols)
         ]
 
-    def _event(self, number: int, entry: PriceEntry) -> bytes:
+    def _event(self, number: int, entry: Entry) -> bytes:
         event = self._events.get(number)
         if event is None:
             data = entry.json(self.now_ms, self.render, away=False)
             event = self._events[number] = event_bytes(f"{self.boot}-{number}", data)
         return event
 
-    def _text(self, number: int, entry: PriceEntry) -> str:
+    def _text(self, number: int, entry: Entry) -> str:
         text = self._texts.get(number)
         if text is None:
             data = entry.json(self.now_ms, self.render, away=False)
@@ -129,7 +127,7 @@ class Hub:
         """Send an update to whoever wants it, a moment later, with those that follow at once."""
         self.number += 1
         update = Update(self.number, entry)
-        if isinstance(entry, PriceEntry):
+        if entry.is_answer:
             self._kept.append(update)
         if not self._new:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)

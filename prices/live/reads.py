@@ -13,9 +13,9 @@ from typing import Any
 from django.http import QueryDict
 
 from market.query import ApiError
-from prices import api
+from prices import api, published
 from prices.live.board import Board
-from prices.live.entry import PriceEntry
+from prices.live.entry import Entry
 from prices.live.frame import Exchange, Frame
 from prices.live.limiter import Limiter
 
@@ -72,7 +72,7 @@ class Reads:
         entry, now_ms = await self._entry(exchange, slug)
         if entry is None:
             return False
-        body = api.receipt_body(entry.price, now_ms)
+        body = published.receipt(entry.published, now_ms)
         if self._board.away:
             body["status"] = "stale"
         if await self._passes(exchange):
@@ -89,7 +89,7 @@ class Reads:
         now_ms = time.time_ns() // 1_000_000
         found, missing = [], []
         for name in board.names:
-            entry = board.price(name, now_ms)
+            entry = board.published(name, now_ms)
             if entry is None:
                 missing.append(name)
             else:
@@ -100,7 +100,7 @@ class Reads:
             await exchange.read(200, body % (b",".join(found), len(found), unavailable))
         return True
 
-    async def _entry(self, exchange: Exchange, slug: str) -> tuple[PriceEntry | None, int]:
+    async def _entry(self, exchange: Exchange, slug: str) -> tuple[Entry | None, int]:
         """The price asked for, if it is ours to answer, and now."""
         name = self._board.symbol(slug)
         if name is None or not wants_json(exchange.headers):
@@ -108,9 +108,9 @@ class Reads:
         if not self._board.is_subscribed:
             await self._board.ensure((name,))
         now_ms = time.time_ns() // 1_000_000
-        return self._board.price(name, now_ms), now_ms
+        return self._board.published(name, now_ms), now_ms
 
-    def _unmet(self, entry: PriceEntry, query: bytes, now_ms: int) -> ApiError | None:
+    def _unmet(self, entry: Entry, query: bytes, now_ms: int) -> ApiError | None:
         """What the query asks of the price and it does not meet."""
         try:
             wanted = api.Strict.of(QueryDict(query))

@@ -2,7 +2,8 @@
 
 One message is one JSON object. ``{"subscribe": ["btc-usdt"]}``, ``{"unsubscribe": […]}``;
 ``{"id", "service", "method": "streamPrices", "input": {"pairs": […]}}``, and to end that
-``{"id", "cancel": true}``. A client that sends garbage is told so, and after MAX_ERRORS left alone.
+``{"id", "cancel": true}``. A client that sends garbage, or more messages than it may, is told so,
+and after MAX_ERRORS left alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -18,11 +20,13 @@ from django.conf import settings
 from market.query import ApiError
 from market.symbols import slug
 from oracle import jsontext
+from prices.live.allowance import Allowance
 from prices.live.board import Board
-from prices.live.frame import Frame, is_welcome, peer_address, wait_seconds
+from prices.live.frame import Frame, is_welcome, peer_address, retry_after, wait_seconds
 from prices.live.hub import CLIENTS, Batch, Hub, price_text
 from prices.live.limiter import Limiter
 from prices.live.outbox import Outbox, dropper
+from prices.live.places import Places
 from prices.live.sse import SCOPE, wanted_symbols
 from prices.rpc.errors import RpcError
 from prices.rpc.quotes import quote_or_error
@@ -40,18 +44,28 @@ NORMAL, POLICY, TOO_BIG, GOING_AWAY = 1000, 1008, 1009, 1001
 class Sockets:
     """The door of WebSockets."""
 
-    def __init__(self, board: Board, hub: Hub, limiter: Limiter, frame: Frame) -> None:
+    def __init__(
+        self, board: Board, hub: Hub, *, limiter: Limiter, places: Places, frame: Frame
+    ) -> None:
         self._board = board
         self._hub = hub
         self._limiter = limiter
+        self._places = places
         self._frame = frame
 
     async def answer(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Serve a connection, until the client leaves or the process ends."""
         await receive()  # websocket.connect
-        refusal = await self._refusal(scope)
-        if refusal is not None:
-            return await _reject(send, *refusal)
+        address = peer_address(scope)
+        with ExitStack() as held:
+            try:
+                await self._check(scope, address)
+                held.enter_context(self._places.taken(address))
+            except ApiError as error:
+                return await self._reject(send, error)
+            await self._serve(receive, send)
+
+    async def _serve(self, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         task = asyncio.current_task()
         if task is None:
@@ -69,25 +83,27 @@ class Sockets:
             outbox.close()
             await writing
 
-    async def _refusal(self, scope: Mapping[str, Any]) -> tuple[int, bytes, int] | None:
-        """Status, body and seconds to wait, where a connection is not taken."""
+    async def _check(self, scope: Mapping[str, Any], address: str) -> None:
+        """Raise the ApiError with which a connection is not taken."""
         if scope["path"] not in PATHS:
-            status, body = 404, "there is no WebSocket here: /ws/prices is one"
-            return status, self._error("NOT_FOUND", body), 0
+            raise ApiError(404, "NOT_FOUND", "there is no WebSocket here: /ws/prices is one")
         if not is_welcome(scope):
-            return 403, self._error("FORBIDDEN", "not under this name, or not without TLS"), 0
-        verdict = await self._limiter.take(
-            peer_address(scope), SCOPE, settings.RATE_LIMIT_PER_MINUTE
-        )
+            raise ApiError(403, "FORBIDDEN", "not under this name, or not without TLS")
+        verdict = await self._limiter.take(address, SCOPE, settings.RATE_LIMIT_PER_MINUTE)
         if not verdict.allowed:
             seconds = wait_seconds(verdict)
-            return 429, self._error("RATE_LIMITED", f"try again in {seconds} s"), seconds
+            details = {"retry_after": seconds}
+            raise ApiError(429, "RATE_LIMITED", f"try again in {seconds} s", details)
         if self._hub.is_full:
-            return 503, self._error("STREAMS_FULL", "there is no room for another stream now"), 0
-        return None
+            raise ApiError(503, "STREAMS_FULL", "there is no room for another stream now")
 
-    def _error(self, code: str, message: str) -> bytes:
-        return self._frame.render({"error": {"code": code, "message": message, "details": {}}})
+    async def _reject(self, send: Any, error: ApiError) -> None:
+        """Answer a connection with an HTTP error."""
+        status, body = self._frame.describe(error)
+        headers = [(b"content-type", b"application/json"), *retry_after(status, body)]
+        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": self._frame.render(body)})
 
     async def _read(self, client: Client, receive: Any) -> None:
         """Do what the client says, until it leaves or has said too much nonsense."""
@@ -111,6 +127,7 @@ class Client:
         self._symbols: frozenset[str] = frozenset()
         # By id: the symbols of each streamPrices, and the last quote that it sent of each.
         self._streams: dict[str, dict[str, bytes]] = {}
+        self._allowance = Allowance(settings.STREAM_MESSAGES_PER_MINUTE, now=time.monotonic())
         self._errors = 0
         self.is_done = False
         self.close_code = NORMAL
@@ -153,6 +170,8 @@ class Client:
 
     def hear(self, data: bytes) -> None:
         """Do what a message says; an error is told, and the connection stays."""
+        if not self._allowance.take(now=time.monotonic()):
+            return self._complain_of_haste()
         if len(data) > MAX_MESSAGE_BYTES:
             self._complain("TOO_LARGE", f"a message has at most {MAX_MESSAGE_BYTES} bytes")
             return self._end(TOO_BIG)
@@ -160,6 +179,16 @@ class Client:
             self._obey(_decode(data))
         except ApiError as error:
             self._complain(error.code, error.message, error.details)
+        self._end_after_errors()
+
+    def _complain_of_haste(self) -> None:
+        """A message too many is not even read."""
+        most = settings.STREAM_MESSAGES_PER_MINUTE
+        message = f"more than {most} messages in a minute: this one was not read"
+        self._complain("RATE_LIMITED", message, {"limit_per_minute": most})
+        self._end_after_errors()
+
+    def _end_after_errors(self) -> None:
         if self._errors >= MAX_ERRORS:
             self._end(POLICY)
 
@@ -195,7 +224,7 @@ class Client:
         self._say_symbols()
         now_ms = time.time_ns() // 1_000_000
         for name in sorted(new):
-            entry = self._board.price(name, now_ms)
+            entry = self._board.published(name, now_ms)
             if entry is not None:
                 away = self._board.away
                 self._outbox.put(price_text(entry.json(now_ms, self._frame.render, away=away)))
@@ -237,15 +266,6 @@ async def _write(send: Any, outbox: Outbox, client: Client) -> None:
         await send({"type": "websocket.close", "code": client.close_code})
     except (OSError, RuntimeError):
         pass  # uvicorn's ways of saying that the client is gone
-
-
-async def _reject(send: Any, status: int, body: bytes, wait: int) -> None:
-    """Answer a connection with an HTTP error."""
-    headers = [(b"content-type", b"application/json")]
-    if wait:
-        headers.append((b"retry-after", b"%d" % wait))
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def _decode(data: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from django.http import QueryDict
@@ -13,16 +14,19 @@ from django.http import QueryDict
 from market import query
 from market.query import ApiError
 from prices.live.board import Board
-from prices.live.frame import Exchange, Frame
+from prices.live.frame import Exchange, Frame, peer_address
 from prices.live.hub import CLIENTS, Batch, Hub, Symbols, event_bytes
 from prices.live.limiter import Limiter
 from prices.live.outbox import Outbox, dropper
+from prices.live.places import Places
 
 PATH = "/api/v1/stream"
 SCOPE = "stream"
 # When a client whose connection ended comes back: not all of them at the same moment.
 RETRY_MS = (500, 2_500)
 MAX_QUERY = 65_536
+# In one request or message: looking up each costs a little, and everybody else's turn.
+MAX_SYMBOLS = 1_000
 _BEAT = b": still here\n\n"
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -34,10 +38,13 @@ _HEADERS = [
 class Events:
     """The door of server-sent events."""
 
-    def __init__(self, board: Board, hub: Hub, limiter: Limiter, frame: Frame) -> None:
+    def __init__(
+        self, board: Board, hub: Hub, *, limiter: Limiter, places: Places, frame: Frame
+    ) -> None:
         self._board = board
         self._hub = hub
         self._limiter = limiter
+        self._places = places
         self._frame = frame
 
     async def answer(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
@@ -46,10 +53,15 @@ class Events:
         verdict = await exchange.count(self._limiter, SCOPE)
         if not verdict.allowed:
             return await exchange.refuse(verdict)
-        try:
-            symbols = self._wanted(scope)
-        except ApiError as error:
-            return await exchange.fail(error)
+        with ExitStack() as held:
+            try:
+                symbols = self._wanted(scope)
+                held.enter_context(self._places.taken(peer_address(scope)))
+            except ApiError as error:
+                return await exchange.fail(error)
+            await self._serve(exchange, symbols, receive, send)
+
+    async def _serve(self, exchange: Exchange, symbols: Symbols, receive: Any, send: Any) -> None:
         exchange.observe(200)  # how long it took to begin; a stream has no duration
         await exchange.start(200, _HEADERS)
         task = asyncio.current_task()
@@ -93,7 +105,9 @@ class Events:
         board, now_ms = self._board, time.time_ns() // 1_000_000
         event_id = f"{self._hub.boot}-{self._hub.number}"
         entries = (
-            board.price(name, now_ms) for name in board.names if symbols is None or name in symbols
+            board.published(name, now_ms)
+            for name in board.names
+            if symbols is None or name in symbols
         )
         return retry + b"".join(
             event_bytes(event_id, entry.json(now_ms, self._frame.render, away=board.away))
@@ -132,4 +146,8 @@ def wanted_symbols(texts: Iterable[str], board: Board) -> frozenset[str]:
     if not board.names:
         message = "no symbols are known yet: try again in a moment"
         raise ApiError(503, "REDIS_UNAVAILABLE", message)
-    return frozenset(board.symbol(text) or query.symbol(text, board.catalog) for text in texts)
+    wanted = set(texts)
+    if len(wanted) > MAX_SYMBOLS:
+        message = f"at most {MAX_SYMBOLS} symbols at once, got {len(wanted)}"
+        raise ApiError(400, "BAD_REQUEST", message)
+    return frozenset(board.symbol(text) or query.symbol(text, board.catalog) for text in wanted)

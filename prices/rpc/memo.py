@@ -6,22 +6,26 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import msgspec
 from django.db import connections
 
 MAX_ANSWERS = 2_000
-# Each may hold a database connection. What waits for one waits in memory, and is limited.
-THREADS = 4
+# Twice as many as the guard lets through to the database: were all of them waiting for one that
+# hangs, nobody would be left to refuse those who come later.
+THREADS = 16
 
 T = TypeVar("T")
+Guard = Callable[[], AbstractContextManager[None]]
 
 
 class Memo:
     """A cache by key and time. The same question asked twice at once is answered once."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._answers: dict[Hashable, tuple[float, asyncio.Task[msgspec.Raw]]] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rpc")
 
@@ -49,16 +53,18 @@ class Memo:
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call what waits for the database, without the event loop waiting too."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, _with_connection, function, args)
+        return await loop.run_in_executor(self._pool, _guarded, self._guard, function, args)
 
     def close(self) -> None:
         """Give the threads back."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _with_connection(function: Callable[..., T], args: tuple[Any, ...]) -> T:
-    try:
-        return function(*args)
-    finally:
-        # Answers are kept, so calls are few: a connection each is simpler than minding idle ones.
-        connections.close_all()
+def _guarded(guard: Guard, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+    with guard():
+        try:
+            return function(*args)
+        finally:
+            # Answers are kept, so calls are few: a connection each is simpler than minding idle
+            # ones.
+            connections.close_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from django.db import OperationalError, connection, connections
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from config import asgi, bulkhead, servers
 from config.bulkhead import Bulkhead
@@ -25,6 +26,7 @@ from config.settings.environment import database
 from oracle import catalog
 from oracle.catalog import Catalog, CatalogSymbol
 from oracle.connection import redis_client
+from prices.rpc import memo
 from tests.oracle.test_price_board import price, publish
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,21 @@ def test_bulkhead_nobody_leaves_who_comes_later_is_refused_at_once():
 
 def test_bulkhead_leaves_threads_to_who_needs_no_database():
     assert bulkhead.SEATS * 2 <= asgi.THREADS
+    assert bulkhead.SEATS * 2 <= memo.THREADS
+
+
+def test_a_streamed_answer_is_a_visit_for_each_part():
+    seen: list[bool] = []
+
+    def parts():
+        for number in range(2):
+            seen.append(bulkhead.in_request())
+            yield b"%d" % number
+
+    answer = bulkhead.bulkhead(lambda _: StreamingHttpResponse(parts()))(HttpRequest())
+    between = [bulkhead.in_request() for _ in answer]
+
+    assert (seen, between) == ([True, True], [False, False])
 
 
 # --- web requests ---
@@ -174,6 +191,19 @@ def test_statements_of_the_web_end_in_time_and_others_when_they_are_done():
         thread.join()
 
     assert found == [str(WEB_STATEMENT_TIMEOUT_MS), "0"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_of_the_edge_have_the_statement_timeout_of_the_web():
+    async def ask_in_thread():
+        made = memo.Memo(bulkhead.visiting)
+        sql = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
+        try:
+            return await made.in_thread(select, sql)
+        finally:
+            made.close()
+
+    assert asyncio.run(ask_in_thread()) == (str(WEB_STATEMENT_TIMEOUT_MS),)
 
 
 def test_database_that_vanishes_is_noticed():
@@ -291,6 +321,38 @@ class TestDatabaseHangs:
         assert candle_statuses.count(503) == 30 - bulkhead.SEATS
         assert candle_statuses.count(200) == bulkhead.SEATS  # they had only to wait
         assert status(web + CANDLES)[0] == 200
+
+    def test_calls_are_refused_as_requests_are(self, web, home):
+        # Periods of their own: the same question is asked of the database only once.
+        calls = [[CHANGE, {**GIVEN, "from": 1_700_000_000_000 + n}] for n in range(30)]
+        with ThreadPoolExecutor(max_workers=31) as pool:
+            warm = call(web, "PricesService", "getPriceChange", GIVEN)[0]
+            with stopped(*postgres_processes(home)):
+                asked = [pool.submit(call, web, "PricesService", *one) for one in calls]
+                time.sleep(0.1)  # they are on their way
+                health = call(web, "HealthService", "check", {})
+                late = call(web, "PricesService", CHANGE, {**GIVEN, "from": 1_600_000_000_000})
+            answers = [one.result() for one in asked]
+
+        assert warm == "PRICE_1002"
+        assert (health[0], health[1] < 2) == ("done", True)
+        assert (late[0], late[1] < 1) == ("SYSTEM_5001", True)
+        codes = [code for code, _ in answers]
+        assert codes.count("SYSTEM_5001") == 30 - bulkhead.SEATS
+        assert codes.count("PRICE_1002") == bulkhead.SEATS  # they had only to wait
+
+
+CHANGE = "getPriceChange"
+GIVEN = {"pair": "btc-usdt", "period": "custom", "from": 1_690_000_000_000}
+
+
+def call(web, service, method, given):
+    """What a call was answered, by its code, and how many seconds it took."""
+    body = {"id": "1", "service": service, "method": method, "input": given}
+    started = time.monotonic()
+    answer = requests.post(web.replace("/api/v1/", "/netron/invoke"), json=body, timeout=20).json()
+    code = "done" if answer["success"] else answer["error"]["code"]
+    return code, time.monotonic() - started
 
 
 class TestRedisHangs:

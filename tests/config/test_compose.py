@@ -8,8 +8,12 @@ import pytest
 import yaml
 from django.core.management import get_commands
 from django.urls import resolve
+from uvicorn import Config
 
 from config.celery import app
+from config.stack import programs
+from prices.live import sockets
+from prices.live.protocol import Frames
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -41,6 +45,17 @@ def test_setup_runs_once_and_the_others_wait_for_it():
 def test_images_are_pinned(name):
     image = SERVICES[name]["image"]
     assert image == "token-price-oracle" or re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", image)
+
+
+def test_the_web_server_takes_the_same_messages_everywhere(tmp_path):
+    command = words("web")
+    assert f"--ws-max-size={programs.WS_MAX_BYTES}" in command
+    assert "--ws=prices.live.protocol:Frames" in command
+    made = Config("config.asgi:application", ws="prices.live.protocol:Frames")
+    made.load()
+    assert made.ws_protocol_class is Frames
+    # What is a little too large is still read, and told so.
+    assert sockets.MAX_MESSAGE_BYTES < programs.WS_MAX_BYTES <= 4 * sockets.MAX_MESSAGE_BYTES
 
 
 def test_each_queue_has_a_worker():

@@ -69,6 +69,7 @@ def test_board_rows_keep_digits_as_text(client):
         "sources": ["binance", "okx"],
         "outliers": 1,
         "spread": "1.2",
+        "derived_from": None,
     }
     assert rows[1]["price"] == "0.00000123"
     assert rows[2] == {

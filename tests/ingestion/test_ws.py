@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from ingestion import ws
-from ingestion.adapter import Adapter
+from ingestion.adapter import Adapter, Parsed
 from ingestion.exchanges import binance
 from ingestion.registry import ADAPTERS
 from ingestion.ws import Feed, Gate, retry_seconds, socket_url
@@ -115,6 +115,59 @@ def test_socket_url_is_the_exchange_s_own_or_the_simulator_s(exchange: str, sett
     url = asyncio.run(socket_url(adapter))
     assert url.startswith(f"ws://127.0.0.1:8001/{exchange}")
     assert adapter.WS_URL.endswith(url.removeprefix(f"ws://127.0.0.1:8001/{exchange}"))
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ("ws://elsewhere.test:99", "ws://elsewhere.test:99/ws/v5/public"),
+        ("wss://elsewhere.test/", "wss://elsewhere.test/ws/v5/public"),
+        ("wss://elsewhere.test/other", "wss://elsewhere.test/other"),
+    ],
+)
+def test_socket_url_is_where_the_settings_say(
+    configured: str, expected: str, settings: Any
+) -> None:
+    settings.SIMULATOR_URL = ""
+    settings.EXCHANGE_WS_URLS = {"okx": configured}
+
+    assert asyncio.run(socket_url(ADAPTERS["okx"])) == expected
+    assert asyncio.run(socket_url(ADAPTERS["kraken"])) == ADAPTERS["kraken"].WS_URL
+
+
+def test_feed_connects_to_where_the_settings_say(settings: Any) -> None:
+    async def scenario() -> None:
+        paths: list[str] = []
+
+        async def note(connection: ServerConnection) -> None:
+            paths.append(connection.request.path if connection.request else "")
+            await connection.wait_closed()
+
+        async with serve(note, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            settings.EXCHANGE_WS_URLS = {"binance": f"ws://127.0.0.1:{port}"}
+            one = Feed(ADAPTERS["binance"], ("BTCUSDT",), listener=Ear(), gate=Gate())
+            task = asyncio.create_task(one.run())
+            await until(lambda: paths)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert paths == ["/ws"]
+
+    settings.SIMULATOR_URL = ""
+    asyncio.run(scenario())
+
+
+def test_socket_url_of_kucoin_keeps_its_token(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SIMULATOR_URL = ""
+    settings.EXCHANGE_WS_URLS = {"kucoin": "wss://elsewhere.test"}
+    told = Parsed(values=("wss://ws-api-spot.kucoin.com/?token=abc",))
+    monkeypatch.setattr(ws, "call", lambda *_, **__: told)
+
+    url = asyncio.run(socket_url(ADAPTERS["kucoin"]))
+
+    assert url.startswith("wss://elsewhere.test/?token=abc&connectId=")
 
 
 def test_feed_broken_is_opened_again_for_ever() -> None:

@@ -76,6 +76,8 @@ def test_price_is_what_was_published(client):
         "source_count": 2,
         "outliers_removed": 0,
         "sources": ["binance", "okx"],
+        "basis": "spot_index",
+        "derived_from": None,
         "simulated": False,
     }
 
@@ -260,6 +262,9 @@ def test_receipt_says_what_each_source_did(client):
             | {"exchange": "bybit", "price": None, "native_price": None, "weight": None}
             | {"weight_share": None, "volume": None, "kept": False, "reason": "no ticker"},
         ],
+        "basis": "spot_index",
+        "derived_from": None,
+        "conversions": [],
         "simulated": False,
     }
 

@@ -124,9 +124,12 @@ BTC_USD = {"BTC/USD": {"kraken": traded("2", "200.5", 3)}}
 
 def test_a_derived_rate_is_its_origin_times_the_currency_rate():
     one = made(BTC_USD, [quote(as_of_ms=NOW - DAY)])["BTC/RUB"]
+    day = quote().date
     assert one.price == D("8145.3125")  # 100.25 · 81.25
     assert (one.derived_from, one.method, one.status) == ("BTC/USD", "vwap", "fresh")
-    assert one.legs == (FxLeg(name="USD→RUB", factor=D("81.25"), as_of_ms=NOW - DAY, source="cbr"),)
+    assert one.legs == (
+        FxLeg(name="USD→RUB", factor=D("81.25"), as_of_ms=NOW - DAY, source="cbr", date=day),
+    )
     assert one.as_of_ms == NOW - DAY
     assert (one.volume, one.quote_volume, one.trade_count) == (D(2), D("16290.625"), 3)
     [source] = one.sources

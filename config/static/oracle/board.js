@@ -44,6 +44,8 @@ function makeRow(symbol, slug) {
   const link = head.appendChild(document.createElement("a"));
   link.href = table.dataset.receipt.replace("SLUG", encodeURIComponent(slug));
   link.textContent = symbol;
+  head.append(" ", document.createElement("small"));
+  head.lastChild.className = "basis";
   row.dataset.symbol = symbol;
   row.insertCell().className = "price number";
   row.insertCell().appendChild(document.createElement("span")).className = "status";
@@ -75,6 +77,7 @@ function writeRow(data, at) {
   row.dataset.status = data.status;
   if (priced) row.dataset.bornAt = at - data.age_ms;
   else delete row.dataset.bornAt;
+  write(row, ".basis", data.derived_from ? `by trades of ${data.derived_from}` : "");
   write(row, ".sources b", String(data.source_count ?? 0));
   write(row, ".sources span", data.sources.join(", "));
   write(row, ".spread", data.spread ?? "—");
@@ -161,6 +164,7 @@ function rowOf(text) {
     sources: data.sources,
     outliers: data.outliers_removed,
     spread: data.spread_bps.toFixed(1),
+    derived_from: data.derived_from,
   };
 }
 

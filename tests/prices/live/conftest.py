@@ -120,9 +120,17 @@ class Server:
 @contextmanager
 def serving():
     """The application of `config.asgi` on a free port."""
-    from config import asgi
+    from config import asgi, bulkhead
+    from config.stack.programs import WS_MAX_BYTES
+    from prices.live.protocol import Frames
 
-    application = Edge(asgi.django, frame=asgi.frame(), health=asgi._health, ready=asgi._ready)
+    application = Edge(
+        asgi.django,
+        frame=asgi.frame(),
+        guard=bulkhead.visiting,
+        health=asgi._health,
+        ready=asgi._ready,
+    )
     config = uvicorn.Config(
         application,
         port=0,
@@ -130,6 +138,8 @@ def serving():
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        ws_max_size=WS_MAX_BYTES,
+        ws=Frames,
     )
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)

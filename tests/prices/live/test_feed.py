@@ -47,7 +47,7 @@ async def until(condition):
 
 def price_of(board):
     entry = board.price("BTC/USDT", now_ms())
-    return entry and int(entry.price.price)
+    return entry and int(entry.published.price)
 
 
 def test_quiet_subscription_is_kept_by_pings(prices, fast):

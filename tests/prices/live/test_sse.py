@@ -22,6 +22,7 @@ PATH = "/api/v1/stream"
 @pytest.fixture(autouse=True)
 def no_limit(settings):
     settings.RATE_LIMIT_PER_MINUTE = 100_000
+    settings.STREAMS_PER_ADDRESS = 1_000
 
 
 class Events:
