@@ -6,8 +6,17 @@ import logging.config
 import sys
 from typing import Any
 
-import structlog
 from django.conf import settings
+
+if "rich" not in sys.modules:
+    # structlog takes it in where it is installed, for coloured tracebacks: ours are plain, and it
+    # is 4 MB in each process. Who draws with it can still import it after this.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    import structlog
+
+    del sys.modules["rich"]
+
+import structlog
 from structlog.typing import Processor
 
 # These bring handlers of their own, which would print each line a second time in another format.

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from prometheus_client import Counter
 
 from oracle import locks
-from prices import history, rate
+from prices import rate
 from prices.index import IndexWriter
 from prices.rate import RateWriter
 
@@ -56,6 +56,9 @@ def publish_rates() -> None:
 @locks.exclusive("save_rates", ttl_ms=300_000)
 def save_rates() -> None:
     """Write published rates to the price history. Apart from publishing, which must not wait."""
+    # Not at the top: it brings models, and whoever serves the queue `price` alone has none.
+    from prices import history
+
     try:
         history.save()
     except DatabaseError as error:

@@ -16,6 +16,8 @@ from config.stack.options import Options
 
 START = "start"
 PYTHON_MODULE = (sys.executable, "-m")
+# A message that is larger is not even taken in. Well above the edge's own limit, which says why.
+WS_MAX_BYTES = 131_072
 LOG_BYTES, LOG_FILES = "5MB", 2
 # supervisord takes what follows for a comment, quoted or not, and a % for a format, doubled or not.
 UNSPEAKABLE = (" ;", " #", "\n", "%")
@@ -85,20 +87,29 @@ def _oracle(options: Options) -> Iterable[Program]:
             *("--host", options.host, "--port", str(options.port)),
             # Whom to believe about addresses is TRUSTED_PROXIES, not uvicorn's own setting.
             *("--no-proxy-headers", "--no-access-log", "--no-server-header"),
-            *("--timeout-graceful-shutdown", "2"),
+            *("--timeout-graceful-shutdown", "2", "--ws-max-size", str(WS_MAX_BYTES)),
+            *("--ws", "prices.live.protocol:Frames"),
         ),
     )
-    schedule = str(options.home / "celerybeat-schedule")
-    yield Program(name="beat", command=(*PYTHON_MODULE, "config.stack.beat", schedule))
     for role in ("collect", "aggregate"):
         yield Program(name=role, command=(*PYTHON_MODULE, "config.stack.role", role))
-    # The index waits for nobody; the threads of the other wait for exchanges and the database. In
-    # production each queue has workers of its own: here one process less is 80 MB less.
-    for name, queues, threads in (("price", "price", 1), ("fetch", "fetch,market", 12)):
-        yield Program(
-            name=name,
-            command=(*PYTHON_MODULE, "config.stack.worker", name, queues, str(threads)),
-        )
+    schedule = str(options.home / "celerybeat-schedule")
+    yield Program(name="price", command=(*PYTHON_MODULE, "config.stack.price", schedule))
+    # Its threads wait for exchanges and the database. In production each queue has workers of its
+    # own: here one process less is 80 MB less.
+    yield Program(
+        name="fetch",
+        command=(*PYTHON_MODULE, "config.stack.worker", "fetch", "fetch,market", "12"),
+    )
+    # The last day of every symbol is fetched while the first prices come: they go first. Of jobs it
+    # does one at a time, so that a thread is left for history; a tune brings 150 MB with it.
+    yield Program(
+        name="history",
+        command=(
+            *(*PYTHON_MODULE, "config.stack.worker", "--nice", "10"),
+            *("history", "history,jobs", "2"),
+        ),
+    )
 
 
 def configuration(options: Options) -> str:

@@ -45,6 +45,7 @@ def main() -> int:
         say(f"Cannot start: {error}")
         return SAID_WHY
     start_programs(arguments.programs)
+    fill_history()
     say(greeting(answers=web_answers(arguments.host)))
     if password:
         say(password_notice(password))
@@ -62,6 +63,17 @@ def start_programs(names: Sequence[str]) -> None:
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise
+
+
+def fill_history() -> None:
+    """Have the last day fetched from the exchanges now, not at beat's next look for gaps."""
+    from celery import current_app
+    from kombu.exceptions import OperationalError
+
+    try:
+        current_app.send_task("ingestion.fill_gaps", ignore_result=True)
+    except OperationalError as error:
+        say(f"History comes in five minutes: the broker is away ({error})")
 
 
 def greeting(*, answers: bool) -> str:

@@ -1,4 +1,4 @@
-"""A Celery worker without its command line: ``python -m config.stack.worker price price 1``.
+"""A Celery worker without its command line: ``python -m config.stack.worker fetch fetch 12``.
 
 Like `celery -A config worker`, which also works and loads a shell besides: 6 MB a process.
 """
@@ -6,9 +6,12 @@ Like `celery -A config worker`, which also works and loads a shell besides: 6 MB
 from __future__ import annotations
 
 import argparse
+import os
 import socket
+from collections.abc import Sequence
 
 import django
+from celery.apps.worker import Worker
 from celery.signals import setup_logging
 
 from config import logs
@@ -20,14 +23,23 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("queues", help="separated by commas")
     parser.add_argument("threads", type=int)
+    parser.add_argument("--nice", type=int, default=0, help="let others go first, by so much")
     chosen = parser.parse_args()
+    os.nice(chosen.nice)
     django.setup()
     setup_logging.connect(logs.configure)
-    worker = app.Worker(
-        hostname=f"{chosen.name}@{socket.gethostname()}",
-        queues=chosen.queues.split(","),
+    serving = worker(chosen.name, queues=chosen.queues.split(","), threads=chosen.threads)
+    serving.start()
+    raise SystemExit(serving.exitcode)
+
+
+def worker(name: str, *, queues: Sequence[str], threads: int) -> Worker:
+    """A worker of these queues, to be started."""
+    return app.Worker(
+        hostname=f"{name}@{socket.gethostname()}",
+        queues=queues,
         pool="threads",
-        concurrency=chosen.threads,
+        concurrency=threads,
         # What workers tell each other is of no use to us, and costs Redis hundreds of messages a
         # second.
         without_gossip=True,
@@ -35,8 +47,6 @@ def main() -> None:
         without_heartbeat=True,
         quiet=True,
     )
-    worker.start()
-    raise SystemExit(worker.exitcode)
 
 
 if __name__ == "__main__":

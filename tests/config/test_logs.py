@@ -1,5 +1,8 @@
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -9,6 +12,7 @@ from config import logs
 from oracle import catalog
 from oracle.catalog import Catalog, CatalogSymbol
 
+ROOT = Path(__file__).parents[2]
 SYMBOL = CatalogSymbol(name="BTC/USDT", base="BTC", quote="USDT", min_sources=1)
 
 
@@ -143,6 +147,14 @@ def test_the_level_is_that_of_the_setting(written):
 
     (line,) = written(call, level="error")
     assert json.loads(line)["event"] == "kept"
+
+
+def test_structlog_comes_without_rich_which_others_can_still_import():
+    script = (
+        "import sys; from config import logs; logs.configure();"
+        "assert 'rich' not in sys.modules; from rich.console import Console"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 def test_each_task_of_each_second_is_not_worth_a_line(written):

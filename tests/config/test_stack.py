@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -6,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from celery.beat import Service
 from django.core.exceptions import ImproperlyConfigured
 from supervisor.options import ServerOptions
 
-from config.stack import StackError, home, options, programs, start
+from config.celery import app
+from config.stack import StackError, home, options, price, programs, start
 from config.stack.options import Options
 from market import seeding
 from oracle import catalog, ticker_book
@@ -187,8 +190,6 @@ def test_only_the_demo_has_a_simulator(chosen):
 
 
 def test_each_queue_has_a_worker(chosen):
-    from config.celery import app
-
     queues = {route["queue"] for route in app.conf.task_routes.values()}
     commands = [program.command for program in programs.programs(chosen)]
     served = {
@@ -197,7 +198,33 @@ def test_each_queue_has_a_worker(chosen):
         if "config.stack.worker" in command
         for queue in command[-2].split(",")
     }
+    if any("config.stack.price" in command for command in commands):
+        served.add("price")
     assert served == queues | {app.conf.task_default_queue}
+
+
+def test_the_index_and_beat_need_no_models():
+    script = (
+        "import sys; from config.stack import price; price.load(); from config.celery import app;"
+        "assert 'prices.update_index' in app.tasks, sorted(app.tasks);"
+        "assert not {'django.db.models', 'rich'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_a_beat_that_fails_ends_its_process(monkeypatch):
+    def broken():
+        raise OSError("no space left on device")
+
+    beat = Service(app)
+    monkeypatch.setattr(beat, "start", broken)
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: ended.append((pid, number)))
+
+    with pytest.raises(OSError, match="no space"):
+        price.send(beat)
+
+    assert ended == [(os.getpid(), signal.SIGTERM)]
 
 
 @pytest.mark.parametrize("name", ["a #1", "a ;b", "100%"])
@@ -264,3 +291,9 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def test_the_web_server_takes_no_message_that_is_far_too_large(chosen):
+    (web,) = [one for one in programs.programs(chosen) if one.name == "web"]
+    options = " ".join(web.command)
+    assert f"--ws-max-size {programs.WS_MAX_BYTES} --ws prices.live.protocol:Frames" in options
