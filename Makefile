@@ -8,7 +8,7 @@ BIN := $(VENV)/bin/python
 # Beside the floor of 80 % for the whole: what must hold when machines do not.
 CRITICAL := oracle/aggregation.py oracle/locks.py oracle/leader.py market/flush.py ingestion/breaker.py
 
-.PHONY: help demo run test lint format bench chaos clean
+.PHONY: help demo run test lint format bench load chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    lint, types, import contracts, then the tests with coverage"
 	@echo "make lint    the first half of make test"
 	@echo "make bench   the benchmarks, each figure beside its floor"
+	@echo "make load    the trade pipeline pressed and killed: rate, delay, failover, nothing lost"
 	@echo "make chaos   the whole stack with its parts killed, against the tape of the simulator"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make clean   remove .venv and the tools' caches; the data in .local stays"
@@ -54,6 +55,9 @@ format: $(VENV)/dev
 
 bench: $(VENV)/bench
 	@exec $(BIN) -m bench
+
+load: $(VENV)/bench
+	@exec $(BIN) -m bench load
 
 chaos: $(VENV)/dev
 	$(BIN) -m pytest -m chaos

@@ -91,7 +91,7 @@ def _floor(request: str, seconds: float) -> float:
 
 
 def _load(what: str, port: int, request: str, *, connections: int, seconds: float) -> Any:
-    command = (sys.executable, "-m", "bench.load", what, "--port", str(port))
+    command = (sys.executable, "-m", "bench.clients", what, "--port", str(port))
     amount = ("--connections", str(connections), "--seconds", str(seconds))
     done = subprocess.run(
         (*command, *amount), input=request.encode(), stdout=subprocess.PIPE, check=True, cwd=ROOT
@@ -108,7 +108,10 @@ def _server(application: str) -> Iterator[int]:
         *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
         *("--no-proxy-headers", "--no-access-log", "--no-server-header"),
     )
-    environment = os.environ | {"RATE_LIMIT_PER_MINUTE": NO_LIMIT}
+    environment = os.environ | {
+        "RATE_LIMIT_PER_MINUTE": NO_LIMIT,
+        "STREAMS_PER_ADDRESS": "10000",  # all of them are ours
+    }
     server = subprocess.Popen((*command, "--log-level", "warning"), env=environment, cwd=ROOT)
     try:
         _wait(port, server)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
+from django.conf import settings
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
@@ -29,6 +30,9 @@ from oracle.values import ErrorCode, Trade
 
 CAMPAIGN_SECONDS = 0.5
 LEASE_CHECK_SECONDS = 0.1
+# Of LEASE_TTL_MS. The rest is for a successor to notice and to connect: within the whole of it
+# somebody collects again.
+LEASE_RATIO = 29 / 30
 BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.005
 FLUSH_SECONDS = 2.5  # on the way out; the whole must end within five
@@ -56,7 +60,8 @@ def role_of(exchange: str) -> str:
 
 async def stand_by(adapter: Adapter, symbols: Symbols, *, stop: asyncio.Event) -> None:
     """Collect whenever the role can be had, until ``stop``."""
-    leader, announced = Leader(role_of(adapter.NAME)), False
+    ttl_ms = int(settings.LEASE_TTL_MS * LEASE_RATIO)
+    leader, announced = Leader(role_of(adapter.NAME), ttl_ms=ttl_ms), False
     while not stop.is_set():
         wanted = symbols()
         if wanted and await _campaign(leader):

@@ -164,7 +164,7 @@ class CountedLedger:
             self._first(trade)
         span_count = len(track.missing)
         is_new = track.accept(int(trade_id), event_ms=trade.event_ms, fills=fills)
-        if len(track.missing) > span_count and symbol not in self._open:
+        if len(track.missing) > span_count:
             self._opened(trade, track)
         if is_new:
             self._put(logged(trade, fills))
@@ -255,7 +255,14 @@ class CountedLedger:
             self._put(Note(record=(hole,)))
 
     def _opened(self, trade: Trade, track: CountedIds) -> None:
+        """Note a hole; one that is being fetched already grows, should we die before it is had."""
         symbol, span = trade.exchange_symbol, track.missing[-1]
+        known = self._open.get(symbol)
+        if known is not None:
+            if trade.event_ms > known.to_ms:  # else a fill has cut its span in two
+                self._open[symbol] = replace(known, to_ms=trade.event_ms)
+                self._put(Note(forget=known, record=(self._open[symbol],)))
+            return
         hole = Hole(
             exchange_symbol=symbol,
             after_id=str(span.first - 1),

@@ -93,13 +93,28 @@ def test_counted_what_cannot_be_had_is_named_with_exact_ids() -> None:
 
     note = out[-1]
     assert isinstance(note, Note)
-    assert note.forget == open_hole("1", 1, 5)
+    assert note.forget == open_hole("1", 1, 8)
     assert [(h.after_id, h.before_id, h.missing, h.from_ms - NOW_MS) for h in note.record] == [
         ("1", "3", 1, 1),
         ("3", "5", 1, 3),
         ("5", "8", 2, 5),
     ]
     assert not ledger.take(trade(2))  # it was named as lost
+
+
+def test_counted_a_hole_that_is_being_fetched_grows_with_the_next_jump() -> None:
+    ledger, out = counted()
+    for number in (1, 5, 8):
+        ledger.take(trade(number))
+    ledger.settle(BTC, [trade(3)])
+
+    assert out == [
+        *put(trade(1)),
+        Note(record=(open_hole("1", 1, 5),)),
+        *put(trade(5)),
+        Note(forget=open_hole("1", 1, 5), record=(open_hole("1", 1, 8),)),
+        *put(trade(8), trade(3)),
+    ]
 
 
 def test_counted_an_answer_with_nothing_of_ours_is_no_progress() -> None:

@@ -1,4 +1,4 @@
-"""A load generator: ``python -m bench.load``, a process of its own, speaking raw HTTP/1.1.
+"""Clients of the web server: ``python -m bench.clients``, a process of its own, raw HTTP/1.1.
 
 Prints one line of JSON. Keep-alive connections, each with one request under way: as many clients
 as there are connections, none of which waits between its requests.
@@ -127,7 +127,7 @@ def say(**result: object) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.clients", description=__doc__)
     parser.add_argument("what", choices=("read", "listen"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
