@@ -21,6 +21,7 @@ from psycopg.errors import DuplicateDatabase, ObjectInUse, UniqueViolation
 from redis.exceptions import RedisError
 from rest_framework.authtoken.models import Token
 
+from market import storage, timescale
 from oracle.connection import redis_client
 
 Say = Callable[[str], None]
@@ -46,6 +47,7 @@ def install(*, wait_seconds: float, say: Say) -> str | None:
     call_command("check", stdout=StringIO())
     with _alone():
         call_command("migrate", interactive=False, verbosity=0)
+        timescale.apply(storage.time_tables())
         call_command("seed", stdout=StringIO())
         return ensure_admin()
 

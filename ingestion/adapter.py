@@ -15,16 +15,6 @@ from oracle.values import Candle, ErrorCode, Ticker, Trade
 
 T = TypeVar("T")
 
-# The candles we keep, by name and length in milliseconds; an exchange may lack one.
-RESOLUTIONS: Mapping[str, int] = {
-    "1m": 60_000,
-    "5m": 300_000,
-    "15m": 900_000,
-    "1h": 3_600_000,
-    "4h": 14_400_000,
-    "1d": 86_400_000,
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from ingestion.adapter import (
-    RESOLUTIONS,
     Answer,
     Frames,
     Parsed,
@@ -22,7 +21,7 @@ from ingestion.adapter import (
     Usage,
 )
 from ingestion.wire import RowError, decode, is_name, shown
-from oracle.values import Candle, ErrorCode, Ticker, Trade
+from oracle.values import RESOLUTIONS, Candle, ErrorCode, Ticker, Trade
 
 T = TypeVar("T")
 

@@ -1,23 +1,26 @@
-"""Candles in the database: written by COPY and one upsert, read merged with the open one."""
+"""Candles written to the database, by COPY and one upsert. `market.series` reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
-from django.db import connection, models
+import msgspec
+from django.db import IntegrityError, connection, transaction
 
-from market import volumes
 from market.models import DECIMALS, DIGITS, Candle1m, Fence
 from market.volumes import Minute
-from oracle import candle_book, trade_totals
-from oracle.candle_book import MINUTE_MS, OpenCandle
+from oracle.candle_book import OpenCandle
 from oracle.trade_totals import Sums
 
 _PRICE_COLUMNS = ("open", "high", "low", "close", "source_count", "sources")
 _VOLUME_COLUMNS = ("volume", "quote_volume", "vwap", "trade_count")
+_BACKFILLED_COLUMNS = (*_PRICE_COLUMNS[:4], *_VOLUME_COLUMNS, *_PRICE_COLUMNS[4:])
+_COPIED_COLUMNS = ("symbol", "time", *_BACKFILLED_COLUMNS, "revision", "backfilled")
 # Totals only grow: fewer trades than are stored, or none known, are those of a Redis that lost its
 # data. What was known is not overwritten with less.
 _AS_MUCH = "{given}.trade_count >= COALESCE(held.trade_count, 0)"
@@ -29,10 +32,10 @@ class FencedOutError(Exception):
     retryable = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCandle:
-    """A candle as it is read. Volumes are None where nobody was listening to trades."""
+class BackfilledCandle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A minute of the index made of the exchanges' own candles; a Struct: millions are made."""
 
+    symbol: str
     open_ms: int
     open: Decimal
     high: Decimal
@@ -42,17 +45,7 @@ class StoredCandle:
     quote_volume: Decimal | None
     vwap: Decimal | None
     trade_count: int | None
-    source_count: int
-    closed: bool
-    revision: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """The first candles of a range, oldest first; ``next_ms``: where the next page begins."""
-
-    candles: tuple[StoredCandle, ...]
-    next_ms: int | None
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +54,6 @@ class Written:
 
     created: int = 0
     revised: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What the stored candles of a window say; None where there are none to say it."""
-
-    first_open: Decimal | None = None
-    high: Decimal | None = None
-    low: Decimal | None = None
-    starts_ms: int | None = None
 
 
 def to_datetime(ms: int) -> datetime:
@@ -126,8 +109,10 @@ def _upsert_candles(candles: Sequence[OpenCandle], known: Mapping[Minute, Sums])
     columns = ", ".join(("symbol", "time", *_PRICE_COLUMNS, *_VOLUME_COLUMNS, "revision"))
     updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in _PRICE_COLUMNS)
     as_much = _AS_MUCH.format(given="EXCLUDED")
+    # What the exchanges said of a minute gives way to what we know of its trades ourselves.
+    known_better = f"{as_much} OR (held.backfilled AND EXCLUDED.trade_count IS NOT NULL)"
     volume_updates = ", ".join(
-        f"{name} = CASE WHEN {as_much} THEN EXCLUDED.{name} ELSE held.{name} END"
+        f"{name} = CASE WHEN {known_better} THEN EXCLUDED.{name} ELSE held.{name} END"
         for name in _VOLUME_COLUMNS
     )
     times = {ms: to_datetime(ms) for ms in {candle.open_ms for candle in candles}}
@@ -143,14 +128,68 @@ def _upsert_candles(candles: Sequence[OpenCandle], known: Mapping[Minute, Sums])
         cursor.execute(
             f"WITH written AS (INSERT INTO ohlcv_1m AS held ({columns}) "
             f"SELECT {columns} FROM incoming_candle ON CONFLICT (symbol, time) DO UPDATE SET "
-            f"{updates}, {volume_updates}, revision = held.revision + 1 "
-            f"WHERE {_differ(_PRICE_COLUMNS, 'EXCLUDED')} "
+            f"{updates}, {volume_updates}, revision = held.revision + 1, backfilled = false "
+            f"WHERE held.backfilled OR {_differ(_PRICE_COLUMNS, 'EXCLUDED')} "
             f"OR ({as_much} AND {_differ(_VOLUME_COLUMNS, 'EXCLUDED')}) RETURNING revision) "
             "SELECT count(*) FILTER (WHERE revision = 0), count(*) FILTER (WHERE revision > 0) "
             "FROM written"
         )
         created, revised = cursor.fetchone()
         return created, revised
+
+
+def upsert_backfilled(candles: Sequence[BackfilledCandle], *, overwrite: bool) -> Written:
+    """Write a symbol's minutes made of the exchanges' candles, inside the caller's transaction.
+
+    What our own index made of a minute stays as it is unless ``overwrite``. Writing the same again
+    changes nothing.
+    """
+    if not candles:
+        return Written()
+    lines = "".join(map(_line, candles))
+    if not _any_stored(candles):
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                _copy(cursor, "ohlcv_1m", lines)
+            return Written(created=len(candles))
+        except IntegrityError:
+            pass  # somebody else stores some of them at this moment
+    updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in _BACKFILLED_COLUMNS)
+    columns = ", ".join(_COPIED_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_backfilled ON COMMIT DELETE ROWS "
+            f"AS SELECT {columns} FROM ohlcv_1m WITH NO DATA"
+        )
+        cursor.execute("TRUNCATE incoming_backfilled")  # of an earlier call in this transaction
+        _copy(cursor, "incoming_backfilled", lines)
+        cursor.execute(
+            f"WITH written AS (INSERT INTO ohlcv_1m AS held ({columns}) "
+            f"SELECT {columns} FROM incoming_backfilled ON CONFLICT (symbol, time) "
+            f"DO UPDATE SET {updates}, revision = held.revision + 1, backfilled = true "
+            f"WHERE {'true' if overwrite else 'held.backfilled'} "
+            f"AND {_differ(_BACKFILLED_COLUMNS, 'EXCLUDED')} RETURNING revision) "
+            "SELECT count(*) FILTER (WHERE revision = 0), count(*) FILTER (WHERE revision > 0) "
+            "FROM written"
+        )
+        created, revised = cursor.fetchone()
+    return Written(created=created, revised=revised)
+
+
+def _any_stored(candles: Sequence[BackfilledCandle]) -> bool:
+    first, last = candles[0], candles[-1]
+    return Candle1m.objects.filter(
+        symbol=first.symbol,
+        time__gte=to_datetime(first.open_ms),
+        time__lte=to_datetime(last.open_ms),
+    ).exists()
+
+
+def _copy(cursor: Any, table: str, lines: str) -> None:
+    statement = f"COPY {table} ({', '.join(_COPIED_COLUMNS)}) FROM STDIN"
+    # The driver's own method, so Django does not turn its errors into Django's by itself.
+    with connection.wrap_database_errors, cursor.copy(statement) as copy:
+        copy.write(lines)
 
 
 def _update_volumes(known: Mapping[Minute, Sums]) -> int:
@@ -166,7 +205,9 @@ def _update_volumes(known: Mapping[Minute, Sums]) -> int:
             "%s::numeric[], %s::numeric[], %s::bigint[]) "
             "AS rows (symbol, time, volume, quote_volume, vwap, trade_count)) AS given "
             "WHERE held.symbol = given.symbol AND held.time = given.time "
-            f"AND {_AS_MUCH.format(given='given')} AND {_differ(_VOLUME_COLUMNS, 'given')}",
+            f"AND {_AS_MUCH.format(given='given')} AND {_differ(_VOLUME_COLUMNS, 'given')} "
+            # Late trades of a minute that our index missed are rarely all of its trades.
+            "AND NOT held.backfilled",
             [list(column) for column in zip(*rows, strict=True)],
         )
         changed: int = cursor.rowcount
@@ -195,121 +236,34 @@ def _row(candle: OpenCandle, time: datetime, sums: Sums | None) -> tuple[object,
     )
 
 
+def _line(candle: BackfilledCandle) -> str:
+    """A row of COPY's text format: names of symbols and exchanges hold nothing to escape.
+
+    Half the time of psycopg's own writing of a row.
+    """
+    unknown = "\\N"
+    volume, quote_volume, vwap = candle.volume, candle.quote_volume, candle.vwap
+    trade_count, sources = candle.trade_count, candle.sources
+    days, minutes = divmod(candle.open_ms // 60_000, 1_440)
+    return (
+        f"{candle.symbol}\t{_date_text(days)} {minutes // 60}:{minutes % 60}:00Z\t"
+        f"{candle.open}\t{candle.high}\t{candle.low}\t{candle.close}\t"
+        f"{unknown if volume is None else volume}\t"
+        f"{unknown if quote_volume is None else quote_volume}\t"
+        f"{unknown if vwap is None else vwap}\t"
+        f"{unknown if trade_count is None else trade_count}\t"
+        f"{len(sources)}\t{{{','.join(sources)}}}\t0\tt\n"
+    )
+
+
+@lru_cache(maxsize=16)
+def _date_text(days: int) -> str:
+    """The day so many days after 1970-01-01."""
+    return to_datetime(days * 86_400_000).date().isoformat()
+
+
 _UNKNOWN = (None,) * len(_VOLUME_COLUMNS)
 
 
 def _volumes(sums: Sums) -> tuple[object, ...]:
     return sums.volume, sums.quote_volume, sums.vwap, sums.trade_count
-
-
-def read_page(symbol: str, *, from_ms: int, to_ms: int, limit: int, now_ms: int) -> Page:
-    """The first ``limit`` 1m candles that open in ``[from_ms, to_ms)``, oldest first.
-
-    What Redis still holds, the open minute first of all, is merged over what is stored: prices and
-    trades each, for either may be the newer.
-    """
-    # Redis first: a flush that commits in between leaves a candle in both, never in neither.
-    waiting = list(_from_redis(symbol, from_ms=from_ms, to_ms=to_ms, now_ms=now_ms))
-    rows = list(
-        Candle1m.objects.filter(
-            symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
-        ).order_by("time")[: limit + 1]
-    )
-    merged = {candle.open_ms: candle for candle in map(_stored, rows)}
-    # Behind a full page there may be stored candles between it and what waits: not part of it.
-    newest_ms = max(merged, default=0) if len(rows) > limit else to_ms
-    for candle in waiting:
-        if candle.open_ms >= newest_ms:
-            continue
-        held = merged.get(candle.open_ms)
-        merged[candle.open_ms] = _with_volumes(candle, held) if held else candle
-    _merge_trades(symbol, merged, stored={epoch_ms(row.time) for row in rows})
-    ordered = [merged[open_ms] for open_ms in sorted(merged)]
-    return Page(
-        candles=tuple(ordered[:limit]),
-        next_ms=ordered[limit].open_ms if len(ordered) > limit else None,
-    )
-
-
-def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
-    """First open, highest high and lowest low of the stored candles of ``[from_ms, to_ms)``."""
-    window = Candle1m.objects.filter(
-        symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
-    )
-    found = window.aggregate(high=models.Max("high"), low=models.Min("low"))
-    first = window.order_by("time").first()
-    if first is None:
-        return Summary()
-    return Summary(
-        first_open=first.open,
-        high=found["high"],
-        low=found["low"],
-        starts_ms=epoch_ms(first.time),
-    )
-
-
-def _from_redis(symbol: str, *, from_ms: int, to_ms: int, now_ms: int) -> Iterable[StoredCandle]:
-    for candle in candle_book.unflushed(symbol, from_ms=from_ms, to_ms=to_ms):
-        yield StoredCandle(
-            open_ms=candle.open_ms,
-            open=candle.open,
-            high=candle.high,
-            low=candle.low,
-            close=candle.close,
-            volume=None,
-            quote_volume=None,
-            vwap=None,
-            trade_count=None,
-            source_count=len(candle.sources),
-            closed=candle.open_ms + MINUTE_MS <= now_ms,
-            revision=0,
-        )
-
-
-def _merge_trades(symbol: str, merged: dict[int, StoredCandle], *, stored: set[int]) -> None:
-    """Put what is newly known of trades into candles that are not stored, or not with these."""
-    from_ms = trade_totals.unflushed_from()
-    wanted = [
-        (symbol, open_ms)
-        for open_ms in merged
-        if open_ms not in stored or (from_ms is not None and open_ms >= from_ms)
-    ]
-    for (_, open_ms), sums in volumes.read(wanted).known.items():
-        candle = merged[open_ms]
-        if sums.trade_count >= (candle.trade_count or 0):
-            merged[open_ms] = replace(
-                candle,
-                volume=sums.volume,
-                quote_volume=sums.quote_volume,
-                vwap=sums.vwap,
-                trade_count=sums.trade_count,
-            )
-
-
-def _with_volumes(fresh: StoredCandle, stored: StoredCandle) -> StoredCandle:
-    """A candle that is in Redis again after it was stored: its prices, the stored volumes."""
-    return replace(
-        fresh,
-        volume=stored.volume,
-        quote_volume=stored.quote_volume,
-        vwap=stored.vwap,
-        trade_count=stored.trade_count,
-        revision=stored.revision,
-    )
-
-
-def _stored(row: Candle1m) -> StoredCandle:
-    return StoredCandle(
-        open_ms=epoch_ms(row.time),
-        open=row.open,
-        high=row.high,
-        low=row.low,
-        close=row.close,
-        volume=row.volume,
-        quote_volume=row.quote_volume,
-        vwap=row.vwap,
-        trade_count=row.trade_count,
-        source_count=row.source_count,
-        closed=True,
-        revision=row.revision,
-    )

@@ -10,12 +10,14 @@ together, and each is marked only as it was read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
 
-from market import candles, volumes
+from market import candles, rollups, volumes
+from market.ranges import TimeRange
 from market.volumes import Volumes
 from oracle import candle_book, heartbeat, keys, metrics, trade_totals
 from oracle.candle_book import MINUTE_MS, OpenCandle
@@ -85,7 +87,16 @@ def _commit(batch: _Batch, token: str) -> candles.Written:
     with transaction.atomic():
         candles.limit_statements(seconds=STATEMENT_SECONDS)
         candles.claim_fence(RESOURCE, token)
-        return candles.upsert(batch.candles, batch.volumes.known)
+        written = candles.upsert(batch.candles, batch.volumes.known)
+        rollups.note_touched((None, minute) for minute in _minutes(batch))
+        return written
+
+
+def _minutes(batch: _Batch) -> Iterable[TimeRange]:
+    """The minutes of a batch, each once: of all symbols, for a flush is of all of them."""
+    opens = {candle.open_ms for candle in batch.candles}
+    opens |= {open_ms for _, open_ms in batch.volumes.known}
+    return (TimeRange(start_ms=open_ms, end_ms=open_ms + MINUTE_MS) for open_ms in opens)
 
 
 def _record(batch: _Batch, now_ms: int) -> None:

@@ -103,8 +103,19 @@ class Listing(models.Model):
     quote = models.CharField(
         max_length=16, help_text="What its price is quoted in there, such as KRW."
     )
-    timeframes = ArrayField(models.CharField(max_length=4), default=list, blank=True)
-    enabled = models.BooleanField(default=True)
+    timeframes = ArrayField(
+        models.CharField(max_length=4),
+        default=list,
+        blank=True,
+        help_text="Whose exchange candles are kept: then it is a core symbol.",
+    )
+    synced = models.BooleanField(
+        "keep candles up to date",
+        default=True,
+        db_default=True,
+        help_text="Of its timeframes; whether it is priced is another matter.",
+    )
+    enabled = models.BooleanField(default=True, help_text="A source of the symbol's price.")
     added_by = models.CharField(max_length=64, default="admin", blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -121,8 +132,8 @@ class Listing(models.Model):
         return f"{self.exchange_symbol} on {self.exchange_id}"
 
 
-class Candle1m(models.Model):
-    """One minute of one symbol's index. ``time`` is the minute's open time.
+class CandleRow(models.Model):
+    """The columns of a candle of a symbol's index, at every resolution. ``time`` is its open time.
 
     ``symbol`` holds the name, without a foreign key: a check per row would cost more than the row,
     and candles outlive a symbol that is no longer priced.
@@ -144,6 +155,18 @@ class Candle1m(models.Model):
     revision = models.PositiveIntegerField(default=0)
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.time:%Y-%m-%d %H:%M}"
+
+
+class Candle1m(CandleRow):
+    """One minute. ``backfilled``: made of the exchanges' own candles, not by our index."""
+
+    backfilled = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
         db_table = "ohlcv_1m"
         constraints = (
             models.CheckConstraint(
@@ -157,8 +180,172 @@ class Candle1m(models.Model):
             models.CheckConstraint(condition=models.Q(volume__gte=0), name="ohlcv_1m_volume"),
         )
 
+
+# The rollups: tables or continuous aggregates, made by `market.storage`, read alike.
+class Candle5m(CandleRow):
+    class Meta:
+        db_table = "ohlcv_5m"
+        managed = False
+
+
+class Candle15m(CandleRow):
+    class Meta:
+        db_table = "ohlcv_15m"
+        managed = False
+
+
+class Candle1h(CandleRow):
+    class Meta:
+        db_table = "ohlcv_1h"
+        managed = False
+
+
+class Candle4h(CandleRow):
+    class Meta:
+        db_table = "ohlcv_4h"
+        managed = False
+
+
+class Candle1d(CandleRow):
+    class Meta:
+        db_table = "ohlcv_1d"
+        managed = False
+
+
+class RollupDue(models.Model):
+    """Minutes that changed since they were rolled up, in ``[start, end)``; no symbol: of all.
+
+    Written in the transaction of the change, so that no crash forgets a rollup.
+    """
+
+    symbol = models.CharField(max_length=33, db_collation="C", null=True)
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+
+    class Meta:
+        db_table = "rollup_due"
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(end__gt=models.F("start")), name="rollup_due_ordered"
+            ),
+        )
+
     def __str__(self) -> str:
-        return f"{self.symbol} {self.time:%Y-%m-%d %H:%M}"
+        return f"{self.symbol or 'all'} {self.start:%Y-%m-%d %H:%M}"
+
+
+class ExchangeCandle(models.Model):
+    """An exchange's own candle of a symbol, as it gave it. ``volume`` is in base currency."""
+
+    pk = models.CompositePrimaryKey("exchange", "symbol", "timeframe", "time")
+    exchange = models.CharField(max_length=32, db_collation="C")
+    symbol = models.CharField(max_length=33, db_collation="C")
+    timeframe = models.CharField(max_length=4, db_collation="C")
+    time = models.DateTimeField()
+    open = price_field()
+    high = price_field()
+    low = price_field()
+    close = price_field()
+    volume = price_field()
+
+    class Meta:
+        db_table = "ohlcv_exchange"
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(high__gte=models.F("open"))
+                & models.Q(high__gte=models.F("close"))
+                & models.Q(high__gte=models.F("low")),
+                name="ohlcv_exchange_high",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(low__lte=models.F("open"))
+                & models.Q(low__lte=models.F("close"))
+                & models.Q(low__gt=0),
+                name="ohlcv_exchange_low",
+            ),
+            models.CheckConstraint(condition=models.Q(volume__gte=0), name="ohlcv_exchange_volume"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol} {self.timeframe} {self.time:%Y-%m-%d %H:%M}"
+
+
+class ExchangeCandleRow(models.Model):
+    """A row of `ExchangeCandle` for Django's admin, which takes no model with a composite key.
+
+    The time stands for the key: good enough for a list of one series, and for nothing else.
+    """
+
+    time = models.DateTimeField(primary_key=True)
+    exchange = models.CharField(max_length=32, db_collation="C")
+    symbol = models.CharField(max_length=33, db_collation="C")
+    timeframe = models.CharField(max_length=4, db_collation="C")
+    open = price_field()
+    high = price_field()
+    low = price_field()
+    close = price_field()
+    volume = price_field()
+
+    class Meta:
+        managed = False
+        db_table = "ohlcv_exchange"
+        verbose_name = "exchange candle"
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol} {self.timeframe} {self.time:%Y-%m-%d %H:%M}"
+
+
+class Coverage(models.Model):
+    """``[start, end)`` was asked for and answered in full: a candle not stored does not exist.
+
+    ``exchange`` is ``index`` for our own candles. Ranges of one series neither overlap nor touch.
+    """
+
+    exchange = models.CharField(max_length=32, db_collation="C")
+    symbol = models.CharField(max_length=33, db_collation="C")
+    timeframe = models.CharField(max_length=4, db_collation="C")
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+
+    class Meta:
+        db_table = "coverage"
+        verbose_name_plural = "coverage"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("exchange", "symbol", "timeframe", "start"), name="coverage_unique"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(end__gt=models.F("start")), name="coverage_ordered"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol} {self.timeframe} {self.start:%Y-%m-%d %H:%M}"
+
+
+class DataRevision(models.Model):
+    """What the candles of ``[start, end)`` were: their number, and a checksum over each digit."""
+
+    exchange = models.CharField(max_length=32, db_collation="C")
+    symbol = models.CharField(max_length=33, db_collation="C")
+    timeframe = models.CharField(max_length=4, db_collation="C")
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    row_count = models.BigIntegerField()
+    checksum = models.CharField(max_length=64, db_collation="C", help_text="SHA-256, hexadecimal.")
+    computed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "data_revision"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("exchange", "symbol", "timeframe", "start", "end"),
+                name="data_revision_unique",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.checksum[:16]
 
 
 class Fence(models.Model):

@@ -6,15 +6,20 @@ import time
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.db import DatabaseError
 
-from market import catalog, flush
+from market import catalog, coverage, flush, retention, rollups, storage, timescale
 from market.candles import FencedOutError
 from oracle import locks, metrics
 from oracle.leader import leader_only
 
 FLUSH_EVERY_MS = 60_000
 MAX_RUN_MS = 300_000
+PRUNE_RUN_MS = 3_600_000
+# What is left is the next task's: neither may keep the next flush from its minute.
+FLUSH_ROLL_UP_SECONDS = 10
+ROLL_UP_SECONDS = 40
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +40,26 @@ def flush_candles() -> None:
         log.error("flush.failed", error=str(error), lag_ms=flush.lag_ms(now_ms=now_ms))
         return
     log.info("flush.done", created=done.created, revised=done.revised, waiting=done.waiting)
+    _roll_up(now_ms=now_ms, seconds=FLUSH_ROLL_UP_SECONDS)
+
+
+@shared_task(name="market.refresh_rollups", ignore_result=True)
+@locks.exclusive("refresh_rollups", ttl_ms=MAX_RUN_MS)
+def refresh_rollups() -> None:
+    """Roll up what a writer left behind that died, or that left too much to be done at once."""
+    _roll_up(now_ms=time.time_ns() // 1_000_000, seconds=ROLL_UP_SECONDS)
+
+
+@shared_task(name="market.prune_history", ignore_result=True)
+@locks.exclusive("prune_history", ttl_ms=PRUNE_RUN_MS)
+def prune_history() -> None:
+    """Remove what is past its time, where TimescaleDB has no policy that does."""
+    now_ms = time.time_ns() // 1_000_000
+    for rows in storage.time_tables():
+        removed = timescale.prune(rows, now_ms=now_ms)
+        log.info("history.pruned", table=rows.table, removed=removed)
+    kept_ms = retention.boundary_ms(keep_days=settings.RETENTION_DAYS, now_ms=now_ms)
+    coverage.forget_before(coverage.INDEX, before_ms=kept_ms)
 
 
 @shared_task(name="market.publish_catalog", ignore_result=True)
@@ -49,3 +74,11 @@ def publish_catalog() -> None:
         return
     if changed:
         log.info("catalog.published")
+
+
+def _roll_up(*, now_ms: int, seconds: float) -> None:
+    try:
+        rollups.refresh_due(now_ms=now_ms, seconds=seconds)
+    except DatabaseError as error:
+        metrics.ROLLUP_ERRORS.inc()
+        log.error("rollups.failed", error=str(error))  # what is due stays noted

@@ -172,6 +172,11 @@ def rates_unsaved() -> str:
     return _key("rates", "unsaved")
 
 
+def data_fetches(exchange: str) -> str:
+    """Hash ``exchange|symbol|timeframe`` → how the last fetch of its candles went, JSON."""
+    return _key("data", "fetches", exchange)
+
+
 def fx() -> str:
     """Hash ``source|BASE/QUOTE`` → the currency rate that an authority published, JSON."""
     return _key("fx")

@@ -31,8 +31,12 @@ FLUSH_DURATION = Histogram(
     "oracle_flush_duration_seconds", "One flush of candles to the database.", buckets=_FAST
 )
 FLUSH_ERRORS = Counter("oracle_flush_errors", "Flushes that failed.")
+ROLLUP_ERRORS = Counter("oracle_rollup_errors", "Roll-ups that failed: the next one does them.")
 CANDLE_REVISIONS = Counter(
     "oracle_candle_revisions", "Candles that changed after they were first stored."
+)
+DATA_FETCHES = Counter(
+    "oracle_data_fetches", "Fetches of exchange candles, by how they went.", ("outcome",)
 )
 LEADER_CHANGES = Counter("oracle_leader_changes", "Roles taken over.", ("role",))
 API_DURATION = Histogram(

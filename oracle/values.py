@@ -6,12 +6,23 @@ exists is one that may reach a price, so the checks are real and live here, not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
+
+# The candles we keep, by name and length in milliseconds; an exchange may lack one.
+RESOLUTIONS: Mapping[str, int] = {
+    "1m": 60_000,
+    "5m": 300_000,
+    "15m": 900_000,
+    "1h": 3_600_000,
+    "4h": 14_400_000,
+    "1d": 86_400_000,
+}
 
 MIN_MS = 1_000_000_000_000  # 2001-09-09: below this a number is seconds, not milliseconds
 MAX_MS = 10_000_000_000_000  # 2286-11-20: above this it is micro- or nanoseconds
@@ -78,7 +89,8 @@ def _check_amount(name: str, value: object) -> None:
 
 
 def _check_digits(name: str, value: Decimal) -> None:
-    if len(value.as_tuple().digits) > MAX_DIGITS:
+    # Its text is never shorter than its digits, and six times as fast to have.
+    if len(str(value)) > MAX_DIGITS and len(value.as_tuple().digits) > MAX_DIGITS:
         raise ValueError(f"{name} must have at most {MAX_DIGITS} digits")
 
 
@@ -141,12 +153,12 @@ class Trade:
         _check_ms("received_ms", self.received_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candle:
+class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Open, high, low, close and volume over ``[open_ms, open_ms + resolution)``.
 
     ``closed`` is False while the bucket may still change. ``volume`` is in base, ``quote_volume``
-    in quote currency; None where the source does not say.
+    in quote currency; None where the source does not say. A msgspec.Struct, like `Price`: a
+    backfill makes millions.
     """
 
     open_ms: int
@@ -162,13 +174,16 @@ class Candle:
 
     def __post_init__(self) -> None:
         _check_ms("open_ms", self.open_ms)
-        for name in ("open", "high", "low", "close"):
-            _check_price(name, getattr(self, name))
-        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
-            raise ValueError(
-                f"candle must have low <= open, close <= high, got open {self.open} "
-                f"high {self.high} low {self.low} close {self.close}"
-            )
+        if not self._prices_hold():
+            _check_price("open", self.open)
+            _check_price("high", self.high)
+            _check_price("low", self.low)
+            _check_price("close", self.close)
+            if not (self.low <= self.open <= self.high and self.low <= self.close <= self.high):
+                raise ValueError(
+                    f"candle must have low <= open, close <= high, got open {self.open} "
+                    f"high {self.high} low {self.low} close {self.close}"
+                )
         if self.volume is not None:
             _check_amount("volume", self.volume)
         if self.quote_volume is not None:
@@ -179,6 +194,24 @@ class Candle:
             type(self.trade_count) is not int or self.trade_count < 0
         ):
             raise ValueError(f"trade_count must be an int of at least 0, got {self.trade_count!r}")
+
+    def _prices_hold(self) -> bool:
+        """Do the usual four hold, for less than one by one? False: ask each, to say what is wrong."""
+        opened, high, low, close = self.open, self.high, self.low, self.close
+        return (
+            type(opened) is type(high) is type(low) is type(close) is Decimal
+            # Comparing a NaN raises in Decimal, so finiteness is asked first.
+            and opened.is_finite()
+            and high.is_finite()
+            and low.is_finite()
+            and close.is_finite()
+            and MIN_PRICE <= low <= opened <= high < MAX_PRICE
+            and low <= close <= high
+            and len(str(opened)) <= MAX_DIGITS
+            and len(str(high)) <= MAX_DIGITS
+            and len(str(low)) <= MAX_DIGITS
+            and len(str(close)) <= MAX_DIGITS
+        )
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):

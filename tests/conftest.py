@@ -99,6 +99,24 @@ def redis_prefix(redis_server: None, settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
+def _rollups_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Empty the rollups after a test that commits: Django empties what it manages, and no more."""
+    marker = request.node.get_closest_marker("django_db")
+    if marker is None or not marker.kwargs.get("transaction"):
+        yield
+        return
+    request.getfixturevalue("transactional_db")  # or the database would be shut when we come back
+    yield
+    from django.db import connection
+
+    from market.rollups import TABLES
+
+    with connection.cursor() as cursor:
+        for table in TABLES.values():
+            cursor.execute(f"TRUNCATE {table}")
+
+
+@pytest.fixture(autouse=True)
 def _no_outside_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine, and every look-up of a name."""
     connect, connect_ex, look_up = (

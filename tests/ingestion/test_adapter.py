@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from ingestion.adapter import RESOLUTIONS
 from ingestion.registry import ADAPTERS
 from market.seeds import LISTINGS
+from oracle.values import RESOLUTIONS
 from tests.ingestion.fixtures import RECEIVED_MS
 
 every_adapter = pytest.mark.parametrize("exchange", ADAPTERS)

@@ -6,8 +6,9 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from market import candles, flush
-from market.candles import FencedOutError, Written, read_page, to_datetime
+from market.candles import FencedOutError, Written, to_datetime
 from market.models import Candle1m, Fence
+from market.series import read_page
 from oracle import candle_book, heartbeat, keys, metrics
 from oracle.connection import redis_client
 from oracle.jsontext import decode
@@ -202,9 +203,8 @@ def test_an_upsert_of_nothing_is_nothing():
 
 
 def page(**options):
-    return read_page(
-        "BTC/USDT", **{"from_ms": NOW, "to_ms": LATER, "limit": 100, "now_ms": LATER, **options}
-    )
+    wanted = {"from_ms": NOW, "to_ms": LATER, "limit": 100, "now_ms": LATER, **options}
+    return read_page("BTC/USDT", resolution="1m", **wanted)
 
 
 def test_stored_and_open_candles_are_one_series():
@@ -251,6 +251,8 @@ def test_a_revised_candle_in_redis_is_read_with_the_stored_volume():
 
 
 def test_reading_uses_the_primary_key():
+    fill()
+    run()  # a hypertable without a row has nothing to plan
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(

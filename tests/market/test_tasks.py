@@ -3,8 +3,8 @@ import time
 import pytest
 from django.db import OperationalError
 
-from market import flush, tasks
-from market.models import Candle1m
+from market import flush, rollups, tasks
+from market.models import Candle1d, Candle1m, RollupDue
 from oracle import candle_book, leader, metrics
 from oracle.catalog import CatalogReader
 from oracle.leader import Leader
@@ -55,3 +55,23 @@ def test_only_the_leader_publishes_the_catalogue():
     other.resign()
     tasks.publish_catalog()
     assert len(CatalogReader().current().listings) == 1
+
+
+def test_a_flush_is_rolled_up(waiting_candle):
+    tasks.flush_candles()
+    assert not RollupDue.objects.exists()
+    assert Candle1d.objects.count() == 1
+
+
+def test_a_roll_up_that_fails_fails_no_flush_and_the_next_task_does_it(waiting_candle, monkeypatch):
+    def away(**options):
+        raise OperationalError("the database is away")
+
+    before = metrics.ROLLUP_ERRORS._value.get()
+    with monkeypatch.context() as patched:
+        patched.setattr(rollups, "refresh_due", away)
+        tasks.flush_candles()
+    assert metrics.ROLLUP_ERRORS._value.get() == before + 1
+    assert (Candle1m.objects.count(), RollupDue.objects.count()) == (1, 1)
+    tasks.refresh_rollups()
+    assert (Candle1d.objects.count(), RollupDue.objects.count()) == (1, 0)

@@ -18,7 +18,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ingestion.adapter import (
-    RESOLUTIONS,
     Adapter,
     Answer,
     Parsed,
@@ -29,7 +28,7 @@ from ingestion.adapter import (
 from ingestion.registry import ADAPTERS
 from market.seeds import is_listed
 from oracle.jsontext import plain
-from oracle.values import MAX_MS, MIN_MS, ErrorCode, Ticker
+from oracle.values import MAX_MS, MIN_MS, RESOLUTIONS, ErrorCode, Ticker
 
 KINDS = ("tickers", "candles", "trades")
 ROW_CODES = {
