@@ -11,7 +11,7 @@ from django.conf import settings
 from rest_framework.exceptions import APIException
 
 from market import catalog as stored
-from market.symbols import UnknownSymbolError, resolve
+from market.symbols import UnknownSymbolError, resolve, slug
 from oracle.catalog import Catalog, CatalogReader
 
 # Where milliseconds begin and seconds end: the year 2286.
@@ -81,6 +81,21 @@ def symbol(text: str | None, catalog: Catalog) -> str:
             f"{error}. GET /api/v1/market/symbols lists what there is",
             {"field": "symbol", "value": _clip(text)},
         ) from None
+
+
+def candle_symbol(text: str | None, catalog: Catalog) -> str:
+    """The name of the symbol that ``text`` means, which has candles. Raises ApiError."""
+    name = symbol(text, catalog)
+    if name in catalog.spot_names:
+        return name
+    source = next(each.derived_from for each in catalog.symbols if each.name == name)
+    raise ApiError(
+        404,
+        "NO_CANDLES",
+        f"{name} has no candles: its rate is converted from that of {source}. Ask for the candles "
+        f"of {source}, or for the rates: GET /api/v1/prices/{slug(name)}/history",
+        {"field": "symbol", "value": name, "derived_from": source},
+    )
 
 
 def current_catalog() -> Catalog:

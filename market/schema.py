@@ -8,12 +8,13 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_seri
 from rest_framework import serializers
 
 from market.query import MAX_SECONDS
+from oracle.values import RESOLUTIONS
 
 _DIGITS: Any = {"max_digits": None, "decimal_places": None, "coerce_to_string": False}
 _REASONS = {
     400: "A parameter is missing or wrong; the message names it, its value and what is accepted.",
     401: "No or a wrong token.",
-    404: "There is no such symbol.",
+    404: "There is no such symbol, or it has no candles.",
     429: "Too many requests; Retry-After says how many seconds to wait.",
     503: "There is no such price, or a store is away; the code says which.",
 }
@@ -90,9 +91,9 @@ class CandleAnswer(serializers.Serializer[Any]):
     quote_volume = number(allow_null=True)
     vwap = number(allow_null=True)
     trade_count = serializers.IntegerField(allow_null=True)
-    source_count = serializers.IntegerField(help_text="Exchanges that its price is made of.")
+    source_count = serializers.IntegerField(help_text="Exchanges that its prices are made of.")
     closed = serializers.BooleanField(help_text="false while it may still change.")
-    revision = serializers.IntegerField(help_text="How often it changed after it was stored.")
+    revision = serializers.IntegerField(help_text="How often its minutes changed after storing.")
 
 
 class OhlcvAnswer(serializers.Serializer[Any]):
@@ -131,13 +132,11 @@ SYMBOL = OpenApiParameter(
 )
 OHLCV_PARAMETERS = (
     SYMBOL,
-    OpenApiParameter(
-        "resolution", str, enum=["1m"], default="1m", description="Others follow: 5m 15m 1h 4h 1d."
-    ),
+    OpenApiParameter("resolution", str, enum=list(RESOLUTIONS), default="1m"),
     OpenApiParameter(
         "from",
         whole(0, MAX_SECONDS),
-        description="Unix seconds, inclusive; default: `limit` minutes up to `to`.",
+        description="Unix seconds, inclusive; default: `limit` candles up to `to`.",
     ),
     OpenApiParameter(
         "to",
@@ -147,4 +146,13 @@ OHLCV_PARAMETERS = (
     OpenApiParameter(
         "limit", whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, description="So many candles at most."
     ),
+)
+CSV_PARAMETERS = (
+    *OHLCV_PARAMETERS[:2],
+    OpenApiParameter(
+        "from",
+        whole(0, MAX_SECONDS),
+        description="Unix seconds, inclusive; default: the first candle.",
+    ),
+    OHLCV_PARAMETERS[3],
 )

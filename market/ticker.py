@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from market import candles
+from market import series
 from oracle import candle_book
 from oracle.aggregation import EXACT
 from oracle.candle_book import MINUTE_MS
@@ -48,7 +48,7 @@ def read_day(price: Price, *, now_ms: int) -> Day:
     window = {"from_ms": from_ms, "to_ms": now_ms + 1}
     # Redis first: a flush that commits in between leaves a candle in both, never in neither.
     waiting = candle_book.unflushed(price.symbol, **window)
-    stored = candles.summarise(price.symbol, **window)
+    stored = series.summarise(price.symbol, **window)
     highs = [price.price, *(candle.high for candle in waiting)]
     lows = [price.price, *(candle.low for candle in waiting)]
     opens = [(candle.open_ms, candle.open) for candle in waiting]

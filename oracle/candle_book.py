@@ -54,12 +54,18 @@ def read(wanted: Sequence[tuple[str, int]]) -> list[OpenCandle]:
     ]
 
 
+def unflushed_from() -> int | None:
+    """The oldest minute of any candle that may not be in the database yet; None: all are."""
+    oldest: Any = redis_client().zrange(keys.open_candles(), 0, 0, withscores=True)
+    return int(oldest[0][1]) if oldest else None
+
+
 def unflushed(symbol: str, *, from_ms: int, to_ms: int) -> list[OpenCandle]:
     """A symbol's candles that open in ``[from_ms, to_ms)`` and may not be in the database yet."""
-    oldest = redis_client().zrange(keys.open_candles(), 0, 0, withscores=True)
-    if not oldest:
+    oldest_ms = unflushed_from()
+    if oldest_ms is None:
         return []
-    start = max(-(-from_ms // MINUTE_MS) * MINUTE_MS, int(oldest[0][1]))
+    start = max(-(-from_ms // MINUTE_MS) * MINUTE_MS, oldest_ms)
     newest = redis_client().zrange(keys.open_candles(), -1, -1, withscores=True)
     end = min(to_ms, int(newest[0][1]) + 1) if newest else start
     return read([(symbol, minute_ms) for minute_ms in range(start, end, MINUTE_MS)])

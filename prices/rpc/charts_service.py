@@ -9,6 +9,7 @@ import msgspec
 
 from market.candles import to_datetime
 from market.symbols import slug
+from oracle.values import RESOLUTIONS
 from prices import charts
 from prices.rpc import errors
 from prices.rpc.errors import RpcError
@@ -16,7 +17,7 @@ from prices.rpc.registry import Answer, Context, MethodEntry, Service
 from prices.rpc.requests import read_count, read_pair, read_span
 
 CACHE_MS = 60_000
-INTERVALS = {"5min": 300, "1hour": 3_600, "1day": 86_400}
+INTERVALS = {"5min": "5m", "1hour": "1h", "1day": "1d"}
 MAX_BARS = 10_000
 MAX_PAGE, MAX_OFFSET = 1_000, 1_000_000
 
@@ -24,39 +25,48 @@ MAX_PAGE, MAX_OFFSET = 1_000, 1_000_000
 async def get_chart_data(context: Context, given: Mapping[str, Any], now_ms: int) -> Answer:
     """``{pair, period, interval, from?, to?}`` → dates, series (closes) and OHLCV, oldest first."""
     name = read_pair(given.get("pair"), context.board)
-    seconds = _interval(given, default="1hour")
+    resolution = _interval(given, default="1hour")
     from_ms, to_ms = read_span(given, default="7days", now_ms=now_ms)
-    # Whole buckets: the first one is not to be a part of itself.
-    from_ms -= from_ms % (seconds * 1_000)
-    if (to_ms - from_ms) // (seconds * 1_000) > MAX_BARS:
+    # The candle that the range begins in is a part of the chart.
+    step_ms = RESOLUTIONS[resolution]
+    from_ms -= from_ms % step_ms
+    if (to_ms - from_ms) // step_ms > MAX_BARS:
         raise RpcError.of(
             errors.CHART_BAD_RANGE, f"that is more than {MAX_BARS} candles: ask for fewer"
         )
 
     async def work() -> msgspec.Raw:
-        bars = await context.memo.in_thread(_chart, name, seconds, from_ms, to_ms)
-        return msgspec.Raw(context.render(bars))
+        chart = await context.memo.in_thread(_chart, name, resolution, (from_ms, to_ms), now_ms)
+        return msgspec.Raw(context.render(chart))
 
     asked = given.get("period"), given.get("from"), given.get("to")
-    key = ("chart", name, seconds, *map(str, asked))
+    key = ("chart", name, resolution, *map(str, asked))
     return await context.memo.get(key, CACHE_MS / 1_000, work)
 
 
-def _chart(name: str, seconds: int, from_ms: int, to_ms: int) -> dict[str, Any]:
-    bars = charts.read(name, seconds=seconds, from_ms=from_ms, to_ms=to_ms, limit=MAX_BARS)
-    if not bars:
+def _chart(name: str, resolution: str, span: tuple[int, int], now_ms: int) -> dict[str, Any]:
+    from_ms, to_ms = span
+    candles = charts.read(
+        name,
+        resolution=resolution,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        limit=MAX_BARS + 1,
+        now_ms=now_ms,
+    )
+    if not candles:
         pair = slug(name)
         raise RpcError.of(errors.CHART_NO_DATA, f"{pair} has no candles in that time", pair=pair)
     return {
         "pair": slug(name),
-        "dates": [_iso(bar.open_ms) for bar in bars],
-        "series": [bar.close for bar in bars],
+        "dates": [_iso(each.open_ms) for each in candles],
+        "series": [each.close for each in candles],
         "ohlcv": {
-            "open": [bar.open for bar in bars],
-            "high": [bar.high for bar in bars],
-            "low": [bar.low for bar in bars],
-            "close": [bar.close for bar in bars],
-            "volume": [bar.volume for bar in bars],
+            "open": [each.open for each in candles],
+            "high": [each.high for each in candles],
+            "low": [each.low for each in candles],
+            "close": [each.close for each in candles],
+            "volume": [each.volume for each in candles],
         },
     }
 
@@ -64,52 +74,54 @@ def _chart(name: str, seconds: int, from_ms: int, to_ms: int) -> dict[str, Any]:
 async def get_ohlcv(context: Context, given: Mapping[str, Any], now_ms: int) -> Answer:
     """``{pair, interval, limit, offset}`` → a page of candles, newest first."""
     name = read_pair(given.get("pair"), context.board)
-    seconds = _interval(given, default="1hour")
+    resolution = _interval(given, default="1hour")
     limit = read_count(given, "limit", least=1, most=MAX_PAGE, default=100)
     offset = read_count(given, "offset", least=0, most=MAX_OFFSET, default=0)
 
     async def work() -> msgspec.Raw:
-        page = await context.memo.in_thread(_page, name, seconds, limit, offset)
+        page = await context.memo.in_thread(_page, name, resolution, (limit, offset), now_ms)
         return msgspec.Raw(context.render(page))
 
-    key = ("ohlcv", name, seconds, limit, offset)
+    key = ("ohlcv", name, resolution, limit, offset)
     return await context.memo.get(key, CACHE_MS / 1_000, work)
 
 
-def _page(name: str, seconds: int, limit: int, offset: int) -> dict[str, Any]:
-    total = charts.count(name, seconds=seconds)
-    if total == 0:
+def _page(name: str, resolution: str, wanted: tuple[int, int], now_ms: int) -> dict[str, Any]:
+    limit, offset = wanted
+    page = charts.read_newest(
+        name, resolution=resolution, limit=limit, offset=offset, now_ms=now_ms
+    )
+    if page.total == 0:
         pair = slug(name)
         raise RpcError.of(errors.CHART_NO_DATA, f"{pair} has no candles", pair=pair)
-    bars = charts.newest(name, seconds=seconds, limit=limit, offset=offset)
     return {
         "candles": [
             {
-                "timestamp": _iso(bar.open_ms),
-                "open": bar.open,
-                "high": bar.high,
-                "low": bar.low,
-                "close": bar.close,
-                "volume": bar.volume,
-                "vwap": bar.vwap,
+                "timestamp": _iso(each.open_ms),
+                "open": each.open,
+                "high": each.high,
+                "low": each.low,
+                "close": each.close,
+                "volume": each.volume,
+                "vwap": each.vwap,
             }
-            for bar in bars
+            for each in page.candles
         ],
-        "pagination": {"total": total, "limit": limit, "offset": offset},
+        "pagination": {"total": page.total, "limit": limit, "offset": offset},
     }
 
 
-def _interval(given: Mapping[str, Any], *, default: str) -> int:
-    """The seconds of an interval. Raises RpcError, CHART_2003."""
+def _interval(given: Mapping[str, Any], *, default: str) -> str:
+    """The resolution of an interval. Raises RpcError, CHART_2003."""
     text = given.get("interval", default)
-    seconds = INTERVALS.get(text) if isinstance(text, str) else None
-    if seconds is None:
+    resolution = INTERVALS.get(text) if isinstance(text, str) else None
+    if resolution is None:
         raise RpcError.of(
             errors.CHART_BAD_INTERVAL,
             f"interval must be one of {', '.join(INTERVALS)}",
             interval=str(text)[:64],
         )
-    return seconds
+    return resolution
 
 
 def _iso(ms: int) -> str:

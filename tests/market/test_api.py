@@ -9,11 +9,12 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from market import catalog
+from market import catalog, rollups
 from market.candles import to_datetime
+from market.ranges import TimeRange
 from oracle import candle_book
 from oracle.jsontext import decode
-from oracle.values import Source
+from oracle.values import RESOLUTIONS, Source
 from tests.factories import FIRST_CANDLE, Candle1mFactory, ListingFactory, SymbolFactory
 from tests.oracle.test_price_board import price, publish
 
@@ -260,12 +261,62 @@ def test_ohlcv_open_candle_comes_last(client, btc):
     assert candle_book.waiting() == 1
 
 
-def test_ohlcv_default_range_ends_now_and_holds_the_limit(client, btc):
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_ohlcv_default_range_ends_now_and_holds_the_limit(client, btc, resolution):
     before = now_ms() // 1_000
-    meta = ohlcv(client, limit=60)["meta"]
+    meta = get(client, "ohlcv", symbol="BTC/USDT", resolution=resolution, limit=60)["meta"]
 
+    step = RESOLUTIONS[resolution] // 1_000
     assert before <= meta["to"] <= now_ms() // 1_000
-    assert meta["from"] == (meta["to"] // 60 - 59) * 60
+    assert meta["from"] == (meta["to"] // step - 59) * step
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_ohlcv_open_candle_is_merged_at_every_resolution(client, btc, resolution):
+    at = now_ms()
+    step = RESOLUTIONS[resolution]
+    Candle1mFactory(time=to_datetime(at // step * step - MINUTE), volume=D(3))
+    publish(price("42000.125", now_ms=at), now_ms=at)
+    whole = TimeRange(start_ms=at - 2 * step, end_ms=at)
+    rollups.note_touched([("BTC/USDT", whole)])
+
+    before, last = get(client, "ohlcv", symbol="BTC/USDT", resolution=resolution)["data"]
+
+    assert (before["volume"], before["closed"]) == (3, True)
+    assert last == {
+        "time": at // step * step // 1_000,
+        **dict.fromkeys(("open", "high", "low", "close"), D("42000.125")),
+        **dict.fromkeys(("volume", "quote_volume", "vwap", "trade_count")),
+        "source_count": 2,
+        "closed": now_ms() >= at // step * step + step,
+        "revision": 0,
+    }
+
+
+def test_ohlcv_of_a_derived_symbol_says_whose_candles_to_ask_for(client, btc):
+    SymbolFactory(name="BTC/RUB", derived_from=SymbolFactory(name="BTC/USDT"))
+    catalog.publish()
+
+    error = get(client, "ohlcv", 404, symbol="btc-rub")["error"]
+
+    assert error["code"] == "NO_CANDLES"
+    assert error["details"] == {
+        "field": "symbol",
+        "value": "BTC/RUB",
+        "derived_from": "BTC/USDT",
+    }
+
+
+def test_ohlcv_browsable_page_shows_the_candles(client, btc):
+    Candle1mFactory(time=FIRST_CANDLE)
+
+    answer = client.get(
+        f"/api/v1/market/ohlcv?symbol=BTC/USDT&from={FIRST}&to={FIRST}",
+        headers={"Accept": "text/html"},
+    )
+
+    assert answer.status_code == 200
+    assert b"42150.5" in answer.content
 
 
 @pytest.mark.parametrize("text", ["BTC/USDT", "BTC-USDT", "btc-usdt", "btc_usdt", "btcusdt"])
@@ -286,9 +337,8 @@ def test_unknown_symbol_is_404(client, btc, path, text):
     ("field", "value"),
     [
         ("symbol", ""),
-        ("resolution", "5m"),
-        ("resolution", "1d"),
         ("resolution", "2m"),
+        ("resolution", "1D"),
         ("resolution", "1M"),
         ("resolution", ""),
         ("from", "-1"),
@@ -320,12 +370,6 @@ def test_ohlcv_bad_input_names_field_value_and_what_is_accepted(client, btc, fie
     assert error["details"]["accepted"] in error["message"]
     assert error["message"].startswith(f"{field} must be ")
     assert value[:60] in error["message"] or not value.isascii()
-
-
-def test_ohlcv_resolution_to_come_says_so(client, btc):
-    error = get(client, "ohlcv", 400, symbol="BTC/USDT", resolution="1h")["error"]
-
-    assert error["message"] == "resolution must be 1m for now (others follow): got '1h'"
 
 
 @pytest.mark.parametrize("path", ["ohlcv", "ticker"])

@@ -12,7 +12,9 @@ from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from rest_framework.authtoken.models import Token
 
-from market.candles import to_datetime
+from market import rollups
+from market.candles import epoch_ms, to_datetime
+from market.ranges import TimeRange
 from oracle import keys
 from oracle.connection import redis_client
 from oracle.jsontext import decode
@@ -319,10 +321,10 @@ class TestWithHistory:
     # --- ChartsService ---
 
     def test_chart_data_is_whole_buckets_oldest_first(self, server):
-        start = minutes("BTC/USDT", 90)
+        start = minutes("ETH/USDT", 90)
 
         found = ask(
-            server, "getChartData", {"pair": "btc-usdt", "period": "24hours"}, service=CHARTS
+            server, "getChartData", {"pair": "eth-usdt", "period": "24hours"}, service=CHARTS
         )["data"]
 
         assert found["dates"] == [iso(start), iso(start + timedelta(hours=1))]
@@ -333,8 +335,8 @@ class TestWithHistory:
         assert found["ohlcv"]["volume"] == [60, 30]
 
     def test_ohlcv_pages_newest_first(self, server):
-        start = minutes("BTC/USDT", 90)
-        given = {"pair": "btc-usdt", "interval": "5min", "limit": 2, "offset": 1}
+        start = minutes("ETH/USDT", 90)
+        given = {"pair": "eth-usdt", "interval": "5min", "limit": 2, "offset": 1}
 
         found = ask(server, "getOHLCV", given, service=CHARTS)["data"]
 
@@ -352,6 +354,18 @@ class TestWithHistory:
             "volume": 5,
             "vwap": 10,
         }
+
+    def test_charts_end_with_the_open_minute(self, server):
+        start = minutes("BTC/USDT", 90)  # whose price the server has, of this minute
+
+        chart = ask(server, "getChartData", {"pair": "btc-usdt"}, service=CHARTS)["data"]
+        given = {"pair": "btc-usdt", "interval": "1hour", "limit": 2}
+        page = ask(server, "getOHLCV", given, service=CHARTS)["data"]
+
+        assert chart["dates"][:2] == [iso(start), iso(start + timedelta(hours=1))]
+        assert (len(chart["dates"]), chart["series"][-1]) == (3, D("42150.5"))
+        assert page["pagination"]["total"] == 3
+        assert [each["close"] for each in page["candles"]] == [D("42150.5"), 90]
 
     @pytest.mark.parametrize(
         ("method", "given", "code"),
@@ -376,7 +390,7 @@ class TestWithHistory:
     )
     def test_charts_errors(self, server, method, given, code):
         status = 404 if code == "CHART_2001" else 422
-        given = {"pair": "btc-usdt", **given}
+        given = {"pair": "eth-usdt", **given}
 
         assert fail(server, method, given, service=CHARTS, status=status)["code"] == code
 
@@ -444,6 +458,10 @@ def minutes(symbol, count):
             volume=D(1),
             quote_volume=D(10),
         )
+    first_ms = epoch_ms(start)
+    whole = TimeRange(start_ms=first_ms, end_ms=first_ms + count * 60_000)
+    rollups.note_touched([(symbol, whole)])
+    rollups.refresh_due(now_ms=now_ms())
     return start
 
 

@@ -1,0 +1,328 @@
+"""Candles as they are read, at every resolution: what is stored, with what is newer merged over it.
+
+A rollup row is right unless something below it waits: a note that its minutes changed, or minutes
+that Redis holds. Such a bucket is folded anew for the reader, by the rules of the rollups
+themselves. So the answer is always that of folding all 1m candles, whatever is pending.
+
+Rows are read as text, with the digits that PostgreSQL writes: turning twelve thousand numbers into
+Decimals and back takes longer than reading them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max, Min
+
+from market import folding, rollups, tail
+from market.candles import epoch_ms, to_datetime
+from market.models import Candle1m
+from market.ranges import TimeRange
+from market.tail import Minute, Tail
+from oracle.jsontext import exact
+from oracle.values import RESOLUTIONS
+
+# time in unix seconds, open, high, low, close, volume, quote_volume, vwap, trade_count,
+# source_count, revision: prices and volumes as their exact digits, in plain notation.
+Row = tuple[
+    int, str, str, str, str, str | None, str | None, str | None, int | None, int, int
+]  # fmt: skip
+TABLES = {"1m": "ohlcv_1m", **rollups.TABLES}
+PAGE_ROWS = 5_000
+
+_PRICES = ("open", "high", "low", "close", "volume", "quote_volume", "vwap")
+COLUMNS = ("time", *_PRICES, "trade_count", "source_count", "revision")
+TEXTS = ", ".join(
+    (
+        "extract(epoch FROM time)::bigint",
+        *(f"trim_scale({name})::text" for name in _PRICES),
+        *COLUMNS[8:],
+    )
+)
+_PAGE = (
+    f"SELECT {TEXTS} FROM {{table}} WHERE symbol = %s AND time >= %s AND time < %s "
+    "ORDER BY time LIMIT %s"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCandle:
+    """A candle as it is read. Volumes are None where nobody was listening to trades."""
+
+    open_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal | None
+    quote_volume: Decimal | None
+    vwap: Decimal | None
+    trade_count: int | None
+    source_count: int
+    closed: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The first candles of a range, oldest first; ``next_ms``: where the next page begins."""
+
+    candles: tuple[StoredCandle, ...]
+    next_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPage:
+    """The first rows of a range, oldest first; ``next_ms``: where the next page begins."""
+
+    rows: Sequence[Row]
+    next_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What the stored candles of a window say; None where there are none to say it."""
+
+    first_open: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None
+    starts_ms: int | None = None
+
+
+def read_page(
+    symbol: str, *, resolution: str, from_ms: int, to_ms: int, limit: int, now_ms: int
+) -> Page:
+    """The first ``limit`` candles that open in ``[from_ms, to_ms)``, oldest first.
+
+    A candle whose end is not past ``now_ms`` is open.
+    """
+    page = read_rows(
+        symbol, resolution=resolution, from_ms=from_ms, to_ms=to_ms, limit=limit, now_ms=now_ms
+    )
+    return Page(
+        candles=tuple(candle(row, resolution, now_ms=now_ms) for row in page.rows),
+        next_ms=page.next_ms,
+    )
+
+
+def rows(
+    symbol: str, *, resolution: str, from_ms: int, to_ms: int, now_ms: int
+) -> Iterator[StoredCandle]:
+    """Every candle that opens in ``[from_ms, to_ms)``, oldest first, page by page."""
+    span = {"from_ms": from_ms, "to_ms": to_ms, "now_ms": now_ms}
+    for page in row_pages(symbol, resolution=resolution, **span):
+        for row in page:
+            yield candle(row, resolution, now_ms=now_ms)
+
+
+def row_pages(
+    symbol: str, *, resolution: str, from_ms: int, to_ms: int, now_ms: int
+) -> Iterator[Sequence[Row]]:
+    """The rows of a range, PAGE_ROWS at a time: each page is a question of its own.
+
+    No statement lasts for longer than a page, and no transaction holds the database back.
+    """
+    next_ms: int | None = from_ms
+    while next_ms is not None:
+        page = read_rows(
+            symbol,
+            resolution=resolution,
+            from_ms=next_ms,
+            to_ms=to_ms,
+            limit=PAGE_ROWS,
+            now_ms=now_ms,
+        )
+        yield page.rows
+        next_ms = page.next_ms
+
+
+def read_rows(
+    symbol: str, *, resolution: str, from_ms: int, to_ms: int, limit: int, now_ms: int
+) -> RowPage:
+    """The first ``limit`` candles that open in ``[from_ms, to_ms)``, oldest first, as text.
+
+    Raises the database's and Redis's own errors.
+    """
+    whole = _buckets(resolution, from_ms, to_ms)
+    if whole is None:
+        return RowPage(rows=(), next_ms=None)
+    series = _Series(symbol, resolution, now_ms=now_ms)
+    newest = tail.read(symbol, from_ms=whole.start_ms, to_ms=whole.end_ms)
+    settled_ms = whole.end_ms
+    if newest is not None:
+        settled_ms = newest.start_ms // series.step_ms * series.step_ms
+    found: list[Row] = []
+    if whole.start_ms < settled_ms:
+        settled = TimeRange(start_ms=whole.start_ms, end_ms=settled_ms)
+        found = series.settled(settled, limit + 1)
+    if newest is not None and len(found) <= limit:
+        found += series.unsettled(newest, TimeRange(start_ms=settled_ms, end_ms=whole.end_ms))
+    more = len(found) > limit
+    return RowPage(rows=found[:limit], next_ms=found[limit][0] * 1_000 if more else None)
+
+
+def page_statement(
+    symbol: str, resolution: str, times: tuple[datetime, datetime], *, limit: int
+) -> tuple[str, list[Any]]:
+    """The SQL, with its parameters, for the first ``limit`` stored rows between two times."""
+    return _PAGE.format(table=TABLES[resolution]), [symbol, *times, limit]
+
+
+def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
+    """First open, highest high and lowest low of the stored minutes of ``[from_ms, to_ms)``."""
+    window = Candle1m.objects.filter(
+        symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
+    )
+    found = window.aggregate(high=Max("high"), low=Min("low"))
+    first = window.order_by("time").first()
+    if first is None:
+        return Summary()
+    return Summary(
+        first_open=first.open,
+        high=found["high"],
+        low=found["low"],
+        starts_ms=epoch_ms(first.time),
+    )
+
+
+class _Series:
+    """A symbol's candles of one resolution."""
+
+    def __init__(self, symbol: str, resolution: str, *, now_ms: int) -> None:
+        self.symbol = symbol
+        self.resolution = resolution
+        self.now_ms = now_ms
+        self.step_ms = RESOLUTIONS[resolution]
+
+    def settled(self, whole: TimeRange, limit: int) -> list[Row]:
+        """The first ``limit`` rows of buckets below which nothing waits in Redis."""
+        due, start_ms = self._due(whole), whole.start_ms
+        found: list[Row] = []
+        while start_ms < whole.end_ms and len(found) < limit:
+            left = TimeRange(start_ms=start_ms, end_ms=whole.end_ms)
+            rows, start_ms = self._part(left, limit - len(found), due)
+            found += rows
+        return found[:limit]
+
+    def unsettled(self, newest: Tail, whole: TimeRange) -> list[Row]:
+        """The rows of the buckets below which something waits."""
+        minutes = tail.merge(self.symbol, newest, to_ms=whole.end_ms)
+        if self.resolution == "1m":
+            return [_row(minute) for minute in minutes]
+        pieces: folding.Pieces = {}
+        if whole.start_ms < newest.start_ms:
+            head = TimeRange(start_ms=whole.start_ms, end_ms=newest.start_ms)
+            pieces = folding.ladder(self.resolution, head, due=self._due(head))
+        return self._fold(pieces, minutes) if pieces or minutes else []
+
+    def _part(
+        self, whole: TimeRange, limit: int, due: Sequence[TimeRange]
+    ) -> tuple[list[Row], int]:
+        """The rows from the beginning of ``whole`` up to where they end, at least ``limit``."""
+        found = self._stored(whole, limit)
+        end_ms = whole.end_ms
+        if len(found) == limit:
+            end_ms = found[-1][0] * 1_000 + self.step_ms
+        part = TimeRange(start_ms=whole.start_ms, end_ms=end_ms)
+        stale = folding.touched(part, due, step_ms=self.step_ms)
+        if not stale:
+            return found, end_ms
+        stale, end_ms = _first(stale, length_ms=limit * self.step_ms, end_ms=end_ms)
+        fresh = [row for row in found if row[0] * 1_000 < end_ms and not _is_in(row, stale)]
+        return sorted(fresh + self._fold({folding.MINUTES: stale}, ())), end_ms
+
+    def _stored(self, whole: TimeRange, limit: int) -> list[Row]:
+        times = to_datetime(whole.start_ms), to_datetime(whole.end_ms)
+        with connection.cursor() as cursor:
+            cursor.execute(*page_statement(self.symbol, self.resolution, times, limit=limit))
+            rows: list[Row] = cursor.fetchall()
+        return rows
+
+    def _fold(self, pieces: folding.Pieces, minutes: Sequence[Minute]) -> list[Row]:
+        sql, parameters = folding.statement(
+            self.symbol, resolution=self.resolution, pieces=pieces, minutes=minutes
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {TEXTS} FROM ({sql}) AS bucket ORDER BY time", parameters)
+            rows: list[Row] = cursor.fetchall()
+        return rows
+
+    def _due(self, whole: TimeRange) -> Sequence[TimeRange]:
+        """The minutes of ``whole`` that the rollups do not have yet."""
+        if self.resolution == "1m":
+            return ()
+        return rollups.due(self.symbol, whole, now_ms=self.now_ms)
+
+
+def _first(
+    ranges: Sequence[TimeRange], *, length_ms: int, end_ms: int
+) -> tuple[list[TimeRange], int]:
+    """The first of the ``ranges``, of so much length together, and where they end if cut there."""
+    found: list[TimeRange] = []
+    for each in ranges:
+        if each.length_ms > length_ms:
+            end_ms = each.start_ms + length_ms
+            if length_ms:
+                found.append(TimeRange(start_ms=each.start_ms, end_ms=end_ms))
+            return found, end_ms
+        found.append(each)
+        length_ms -= each.length_ms
+    return found, end_ms
+
+
+def _is_in(row: Row, ranges: Sequence[TimeRange]) -> bool:
+    number = bisect_right(ranges, row[0] * 1_000, key=lambda each: each.start_ms)
+    return number > 0 and row[0] * 1_000 < ranges[number - 1].end_ms
+
+
+def _buckets(resolution: str, from_ms: int, to_ms: int) -> TimeRange | None:
+    """From the first bucket that opens in ``[from_ms, to_ms)`` to the end of the last."""
+    step_ms = RESOLUTIONS[resolution]
+    start_ms, end_ms = -(-from_ms // step_ms) * step_ms, -(-to_ms // step_ms) * step_ms
+    return TimeRange(start_ms=start_ms, end_ms=end_ms) if start_ms < end_ms else None
+
+
+def _row(minute: Minute) -> Row:
+    return (
+        minute.open_ms // 1_000,
+        exact(minute.open),
+        exact(minute.high),
+        exact(minute.low),
+        exact(minute.close),
+        None if minute.volume is None else exact(minute.volume),
+        None if minute.quote_volume is None else exact(minute.quote_volume),
+        None if minute.vwap is None else exact(minute.vwap),
+        minute.trade_count,
+        len(minute.sources),
+        minute.revision,
+    )
+
+
+def candle(row: Row, resolution: str, *, now_ms: int) -> StoredCandle:
+    """A row as numbers."""
+    time, opened, high, low, close, volume, quote_volume, vwap, trades, sources, revision = row
+    return StoredCandle(
+        open_ms=time * 1_000,
+        open=Decimal(opened),
+        high=Decimal(high),
+        low=Decimal(low),
+        close=Decimal(close),
+        volume=None if volume is None else Decimal(volume),
+        quote_volume=None if quote_volume is None else Decimal(quote_volume),
+        vwap=None if vwap is None else Decimal(vwap),
+        trade_count=trades,
+        source_count=sources,
+        closed=is_closed(time, resolution, now_ms=now_ms),
+        revision=revision,
+    )
+
+
+def is_closed(time: int, resolution: str, *, now_ms: int) -> bool:
+    """Is the candle that opens at ``time`` (unix seconds) over?"""
+    return time * 1_000 + RESOLUTIONS[resolution] <= now_ms
