@@ -18,12 +18,16 @@ class Refused(Exception):
     """The exchange does not answer this now, or our own budget forbids to ask.
 
     ``wait_ms``: how long until it may be worth another try. ``retryable`` False: never.
+    ``sent`` False: it was not asked at all.
     """
 
-    def __init__(self, detail: str, *, wait_ms: int, retryable: bool = True) -> None:
+    def __init__(
+        self, detail: str, *, wait_ms: int, retryable: bool = True, sent: bool = True
+    ) -> None:
         super().__init__(detail)
         self.wait_ms = wait_ms
         self.retryable = retryable
+        self.sent = sent
 
 
 def call(
@@ -38,7 +42,7 @@ def call(
     spend = budget.spend_spare if spare else budget.spend
     wait = spend(adapter, request, now_ms=now_ms)
     if wait is not None:
-        raise Refused(f"not now: {wait.why}", wait_ms=wait.wait_ms)
+        raise Refused(f"not now: {wait.why}", wait_ms=wait.wait_ms, sent=False)
     answer = http.send(adapter.NAME, base_url(adapter), request, now_ms=now_ms)
     parsed = parse(answer)
     if parsed.usage is not None:

@@ -1,13 +1,15 @@
 """Candles as exact folds of the tape, at any number of minutes."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Tape, taker_buys
+from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Minute, Tape
 
 HOUR_MINUTES = 60
 _CACHE_ENTRIES = 12_000
+# Worked out together: more would keep other questions waiting.
+_BATCH_MINUTES = 120
 
 
 class Candle(NamedTuple):
@@ -38,34 +40,32 @@ class CandleBook:
         """Return a minute's candle, of its trades before ``until_ms`` only; None without one."""
         tape = self._tape
         if until_ms is None:
-            shape = tape.minute(minute)
-            count = shape.trade_count
-        else:
-            shape = tape.recent(minute)
-            count = tape.count_until(shape, ms=until_ms)
+            return self.minutes(minute, minute + 1)[0]
+        shape = tape.recent(minute)
+        count = tape.count_until(shape, ms=until_ms)
         if count == 0:
             return None
-        prices, first = shape.prices, shape.first_number
-        start_lots = previous = tape.lots_before(first)
-        quote = buy_lots = buy_quote = 0
-        used = 0
-        for level, end in enumerate(shape.ends):
-            used = level
-            lots = tape.lots_before(first + (end if end < count else count))
-            traded = lots - previous
-            value = prices[level] * traded
-            quote += value
-            if taker_buys(shape, level):
-                buy_lots += traded
-                buy_quote += value
-            previous = lots
-            if end >= count:
-                break
-        seen = prices[: used + 1]
-        return Candle(
-            seen[0], max(seen), min(seen), seen[-1],
-            previous - start_lots, quote, count, buy_lots, buy_quote,
-        )  # fmt: skip
+        ends = [*(end for end in shape.ends if end < count), count]
+        first = shape.first_number
+        return _fold(shape, tape.lots_before_each([first, *[first + end for end in ends]]), count)
+
+    def minutes(self, start: int, end: int) -> list[Candle | None]:
+        """Return the candle of each whole minute in [start, end), None without a trade."""
+        shapes = self._tape.minutes(start, end)
+        # Minutes follow each other without a hole: the volume after one is that before the next.
+        numbers = [shapes[0].first_number] if shapes else []
+        for shape in shapes:
+            first = shape.first_number
+            numbers += [first + end for end in shape.ends]
+        lots = self._tape.lots_before_each(numbers)
+        candles: list[Candle | None] = []
+        at = 0
+        for shape in shapes:
+            after = at + len(shape.ends)
+            count = shape.trade_count
+            candles.append(_fold(shape, lots[at : after + 1], count) if count else None)
+            at = after
+        return candles
 
     def bucket(self, start: int, *, minutes: int, now_ms: int) -> Candle | None:
         """Return the candle over [start, start + minutes) as traded until now; None if empty."""
@@ -78,10 +78,9 @@ class CandleBook:
             return self._cache.get(key)
         step = HOUR_MINUTES if minutes > HOUR_MINUTES and minutes % HOUR_MINUTES == 0 else 1
         total: Candle | None = None
-        for part in range(max(start, GENESIS_MINUTE), end, step):
-            if part * MINUTE_MS > now_ms:
-                break
-            candle = self.bucket(part, minutes=step, now_ms=now_ms)
+        last = min(end - step, now_ms // MINUTE_MS)
+        parts = self._buckets(max(start, GENESIS_MINUTE), last, minutes=step, now_ms=now_ms)
+        for _, candle in parts:
             if candle is not None:
                 total = candle if total is None else joined(total, candle)
         if closed and minutes >= HOUR_MINUTES:
@@ -97,8 +96,7 @@ class CandleBook:
         minutes do; without, it is left out.
         """
         close: int | None = None
-        for start in range(first, last + 1, minutes):
-            candle = self.bucket(start, minutes=minutes, now_ms=now_ms)
+        for start, candle in self._buckets(first, last, minutes=minutes, now_ms=now_ms):
             if candle is None:
                 if not fill:
                     continue
@@ -106,6 +104,46 @@ class CandleBook:
                 candle = Candle(close, close, close, close, 0, 0, 0, 0, 0)
             close = candle.close
             yield start, candle
+
+    def _buckets(
+        self, first: int, last: int, *, minutes: int, now_ms: int
+    ) -> Iterator[tuple[int, Candle | None]]:
+        if minutes == 1:
+            closed = min(last + 1, now_ms // MINUTE_MS)
+            for start in range(first, closed, _BATCH_MINUTES):
+                end = min(start + _BATCH_MINUTES, closed)
+                yield from enumerate(self.minutes(start, end), start)
+            first = max(first, closed)
+        for start in range(first, last + 1, minutes):
+            yield start, self.bucket(start, minutes=minutes, now_ms=now_ms)
+
+
+def _fold(shape: Minute, lots: Sequence[int], count: int) -> Candle:
+    """Return the candle of a minute's first ``count`` trades, at least one.
+
+    ``lots`` is the volume of all trades before the minute and after each of its levels.
+    """
+    prices, bits = shape.prices, shape.bits >> 36
+    used = len(lots) - 1
+    if used < len(prices):
+        prices = prices[:used]
+    previous = lots[0]
+    before = prices[0]
+    quote = buy_lots = buy_quote = 0
+    for price, after in zip(prices, lots[1:], strict=True):
+        traded = after - previous
+        worth = price * traded
+        quote += worth
+        # As `taker_buys` says: an uptick was bought.
+        if price > before or (price == before and bits & 1):
+            buy_lots += traded
+            buy_quote += worth
+        previous, before = after, price
+        bits >>= 1
+    return Candle(
+        prices[0], max(prices), min(prices), prices[-1],
+        previous - lots[0], quote, count, buy_lots, buy_quote,
+    )  # fmt: skip
 
 
 class CandleCache:

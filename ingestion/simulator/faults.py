@@ -209,6 +209,8 @@ DAY_MS = 86_400_000
 
 def lens_of(board: FaultBoard, exchange: str) -> Lens:
     """Return the lens of an exchange's active faults."""
+    if not board.active():
+        return CLEAR
     factor, skew = board.get(exchange, "price_factor"), board.get(exchange, "clock_skew")
     garbage = board.get(exchange, "garbage")
     shape = garbage.value if garbage is not None else None

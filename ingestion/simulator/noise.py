@@ -2,6 +2,8 @@
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 BILLION = 1_000_000_000
@@ -33,6 +35,30 @@ def mix(key: int, number: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return x ^ (x >> 31)
+
+
+def mix_each(key: int, numbers: Sequence[int]) -> list[int]:
+    """Return `mix` of each number from 0 on, a third of the time for sixty of them or more.
+
+    They lie side by side in one large integer, 128 bits to each, so that none overflows into its
+    neighbour when it is multiplied: what Python does in 15 steps for one, it does for all.
+    """
+    count = len(numbers)
+    lanes = array("Q", bytes(16 * count))
+    lanes[::2] = array("Q", numbers)
+    ones = _in_each_lane(count)
+    mask = ones * _MASK
+    x = (int.from_bytes(lanes.tobytes(), "little") * 0x9E3779B97F4A7C15 + ones * key) & mask
+    x = (((x ^ (x >> 30)) & mask) * 0xBF58476D1CE4E5B9) & mask
+    x = (((x ^ (x >> 27)) & mask) * 0x94D049BB133111EB) & mask
+    x ^= x >> 31
+    # The upper halves hold what was shifted in from a neighbour.
+    return memoryview(x.to_bytes(16 * count, "little")).cast("Q")[::2].tolist()
+
+
+@lru_cache(maxsize=16)
+def _in_each_lane(count: int) -> int:
+    return int.from_bytes((b"\1" + bytes(15)) * count, "little")
 
 
 class BlockCache:
@@ -72,6 +98,16 @@ class AssetPath:
             self._hour = hour
         return self._block[index]
 
+    def span(self, start: int, end: int) -> list[int]:
+        """Return `at` of each minute in [start, end)."""
+        found: list[int] = []
+        minute = start
+        while minute < end:
+            hour, index = divmod(minute, _BLOCK_MINUTES)
+            found += self._load(hour)[index : index + end - minute]
+            minute = start + len(found)
+        return found
+
     def hour_bounds(self, hour: int) -> tuple[int, int]:
         """Return what the deviation stays within from the start of an hour to its end."""
         first = hour * _BLOCK_MINUTES
@@ -92,12 +128,13 @@ class AssetPath:
     def _build(self, hour: int) -> "array[int]":
         first = hour * _BLOCK_MINUTES
         block = array("q")
-        volatility, key = self._volatility, self._key
+        volatility = self._volatility
+        noise = mix_each(self._key, range(first, first + _BLOCK_MINUTES))
         left = self._coarse(first)
         for cell in range(first, first + _BLOCK_MINUTES, _CELL_MINUTES):
             right = self._coarse(cell + _CELL_MINUTES)
             for step in range(_CELL_MINUTES):
-                fine = mix(key, cell + step) % (2 * _FINE_PPB) - _FINE_PPB
+                fine = noise[cell - first + step] % (2 * _FINE_PPB) - _FINE_PPB
                 slope = (right - left) * step // _CELL_MINUTES
                 block.append((left + slope + fine) * volatility // 100)
             left = right

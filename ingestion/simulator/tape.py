@@ -7,17 +7,20 @@ and a 24 h volume two subtractions. A minute's trades stand on at most ``LEVELS`
 a row, so that its candle costs the same at any trade rate and still is the exact fold of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from ingestion.simulator.markets import Listing
-from ingestion.simulator.noise import BILLION, AssetPath, key_of, mix
+from ingestion.simulator.noise import BILLION, AssetPath, key_of, mix, mix_each
 
 MINUTE_MS = 60_000
 GENESIS_MS = 1_483_228_800_000  # 2017-01-01: before it there was no market.
 GENESIS_MINUTE = GENESIS_MS // MINUTE_MS
 LEVELS = 8
 MIN_PRICE_TICKS = 20
+_BILLION_SQUARED = BILLION**2
 _OFFSET_CELL_MINUTES = 32
 _PERSISTENT_OFFSET_PPB = 200_000
 _MOVING_OFFSET_PPB = 150_000
@@ -45,8 +48,8 @@ class Minute(NamedTuple):
     trade_count: int
     burst: int
     bits: int
-    prices: list[int]
-    ends: list[int]
+    prices: Sequence[int]
+    ends: Sequence[int]
 
 
 class Tape:
@@ -81,18 +84,36 @@ class Tape:
         self._offset_span = _MOVING_OFFSET_PPB if listing.volatility_percent > 3 else 20_000
         self._persistent = self._persistent_offset()
         self._offset_cell = (-1, 0, 0)
+        # The last answers: a minute ends as the next one begins.
+        self._boundary = self._count = self._lots = (-1, 0)
         self._recent: dict[int, Minute] = {}
         self.first_number = self.count_before(GENESIS_MINUTE)
 
     def count_before(self, minute: int) -> int:
         """Return how many trades had happened when a minute began."""
+        known, count = self._count
+        if known == minute:
+            return count
         noise = mix(self._count_key, minute) % self._rate_noise
-        return (self._rate * (minute - GENESIS_MINUTE) + noise) // 1000
+        count = (self._rate * (minute - GENESIS_MINUTE) + noise) // 1000
+        self._count = (minute, count)
+        return count
 
     def lots_before(self, number: int) -> int:
         """Return the volume in lots of all trades with a smaller number."""
+        known, lots = self._lots
+        if known == number:
+            return lots
         noise = mix(self._lots_key, number) % self._lots_noise
-        return self._mean_lots * number + noise
+        lots = self._mean_lots * number + noise
+        self._lots = (number, lots)
+        return lots
+
+    def lots_before_each(self, numbers: Sequence[int]) -> list[int]:
+        """Return `lots_before` of each: candles ask eight times a minute."""
+        mean, span = self._mean_lots, self._lots_noise
+        noise = mix_each(self._lots_key, numbers)
+        return [mean * number + bits % span for number, bits in zip(numbers, noise, strict=True)]
 
     def minute_of(self, number: int) -> int:
         """Return the minute a trade number belongs to."""
@@ -103,9 +124,17 @@ class Tape:
 
     def boundary(self, minute: int) -> int:
         """Return the price in ticks on which the minute before closes and this one opens."""
-        deviation = (BILLION + self._base.at(minute)) * (BILLION + self._offset(minute))
-        price = self._reference * deviation // ((BILLION + self._quote.at(minute)) * BILLION**2)
-        return max(MIN_PRICE_TICKS, price)
+        known, price = self._boundary
+        if known == minute:
+            return price
+        price = self._price(self._base.at(minute), self._quote.at(minute), self._offset(minute))
+        self._boundary = (minute, price)
+        return price
+
+    def _price(self, base: int, quote: int, offset: int) -> int:
+        deviation = (BILLION + base) * (BILLION + offset)
+        price = self._reference * deviation // ((BILLION + quote) * _BILLION_SQUARED)
+        return price if price > MIN_PRICE_TICKS else MIN_PRICE_TICKS
 
     def hour_bounds(self, hour: int) -> tuple[int, int]:
         """Return prices no trade of an hour (minutes/60) is below or above; not tight."""
@@ -123,16 +152,59 @@ class Tape:
     def minute(self, minute: int) -> Minute:
         """Return a minute's levels; a minute without a trade has none."""
         first = self.count_before(minute)
-        count = self.count_before(minute + 1) - first
-        bits = mix(self._shape_key, minute)
-        close = self.boundary(minute + 1)
-        levels = min(count, LEVELS)
-        if levels < 2:
-            prices = [close] * levels
+        return self._shape(
+            minute,
+            first=first,
+            count=self.count_before(minute + 1) - first,
+            bits=mix(self._shape_key, minute),
+            jitter=mix(self._level_key, minute),
+            bounds=(self.boundary(minute), self.boundary(minute + 1)),
+        )
+
+    def minutes(self, start: int, end: int) -> list[Minute]:
+        """Return `minute` of each in [start, end): an hour or more together costs much less."""
+        minutes = range(start, end)
+        span, rate = self._rate_noise, self._rate
+        noise = mix_each(self._count_key, range(start, end + 1))
+        counts = [
+            (rate * minute + bits % span) // 1000
+            for minute, bits in enumerate(noise, start - GENESIS_MINUTE)
+        ]
+        shapes = mix_each(self._shape_key, minutes)
+        jitters = mix_each(self._level_key, minutes)
+        bounds = pairwise(
+            map(
+                self._price,
+                self._base.span(start, end + 1),
+                self._quote.span(start, end + 1),
+                map(self._offset, range(start, end + 1)),
+            )
+        )
+        return [
+            self._shape(minute, first=first, count=after - first, bits=bits, jitter=jitter, bounds=ends)
+            for minute, (first, after), bits, jitter, ends in zip(
+                minutes, pairwise(counts), shapes, jitters, bounds, strict=True
+            )
+        ]
+
+    def _shape(
+        self, minute: int, *, first: int, count: int, bits: int, jitter: int, bounds: tuple[int, int]
+    ) -> Minute:
+        """Return a minute of all that is random in it; ``bounds``: on what it opens and closes."""
+        before, close = bounds
+        prices: Sequence[int]
+        if count < 2:
+            prices = [close] * count
         else:
-            prices = self._level_prices(minute, levels=levels, bits=bits, close=close)
-        ends = [(level + 1) * count // levels for level in range(levels)]
-        return Minute(minute * MINUTE_MS, first, count, 1 + (bits >> 60) % 3, bits, prices, ends)
+            prices = self._level_prices(
+                levels=count if count < LEVELS else LEVELS,
+                bits=bits,
+                jitter=jitter,
+                opened=_opened(before, bits),
+                close=close,
+            )
+        burst = 1 + (bits >> 60) % 3
+        return Minute(minute * MINUTE_MS, first, count, burst, bits, prices, _ends(count))
 
     def recent(self, minute: int) -> Minute:
         """Return a minute's levels, remembering the few that tickers ask for every second."""
@@ -152,7 +224,7 @@ class Tape:
         if count == 1:
             return close, close
         bits = mix(self._shape_key, minute)
-        opened = self._open(minute, bits=bits)
+        opened = _opened(self.boundary(minute), bits)
         low, high = self._wicks(opened, close, bits=bits)
         if count == 2:
             return min(opened, close), max(opened, close)
@@ -250,31 +322,27 @@ class Tape:
             shape.trade_count * 65_536
         )
 
-    def _level_prices(self, minute: int, *, levels: int, bits: int, close: int) -> list[int]:
-        opened = self._open(minute, bits=bits)
+    def _level_prices(
+        self, *, levels: int, bits: int, jitter: int, opened: int, close: int
+    ) -> Sequence[int]:
         if levels == 2:
             return [opened, close]
         low, high = self._wicks(opened, close, bits=bits)
         if levels == 3:
             return [opened, high if bits & 1 else low, close]
-        jitter = mix(self._level_key, minute)
-        span = high - low
-        prices = [opened]
-        for level in range(1, levels - 1):
-            straight = opened + (close - opened) * level // (levels - 1)
-            price = straight + ((jitter & 0xFF) - 128) * span // 384
-            prices.append(min(high, max(low, price)))
-            jitter >>= 8
-        prices.append(close)
+        rise, steps, span = close - opened, levels - 1, high - low
+        around = [
+            opened + rise * level // steps + (byte - 128) * span // 384
+            for level, byte in enumerate(jitter.to_bytes(8, "little")[: steps - 1], 1)
+        ]
+        inside = [low if price < low else high if price > high else price for price in around]
+        prices = [opened, *inside, close]
         inner = levels - 2
         top = (bits >> 48) % inner
         bottom = (top + 1 + (bits >> 52) % (inner - 1)) % inner
         prices[1 + top] = high
         prices[1 + bottom] = low
         return prices
-
-    def _open(self, minute: int, *, bits: int) -> int:
-        return self.boundary(minute) + bits % 3 - 1
 
     def _wicks(self, opened: int, close: int, *, bits: int) -> tuple[int, int]:
         reach = close * self._wick_ppm
@@ -297,6 +365,18 @@ class Tape:
             self._offset_cell = (cell, left, right)
         _, left, right = self._offset_cell
         return self._persistent + left + (right - left) * step // _OFFSET_CELL_MINUTES
+
+
+def _opened(boundary: int, bits: int) -> int:
+    """Return a minute's first price, at most a tick from the last one before."""
+    return boundary + bits % 3 - 1
+
+
+@lru_cache(maxsize=256)
+def _ends(count: int) -> tuple[int, ...]:
+    """Return where each level of so many trades ends."""
+    levels = min(count, LEVELS)
+    return tuple((level + 1) * count // levels for level in range(levels))
 
 
 def taker_buys(shape: Minute, level: int) -> bool:

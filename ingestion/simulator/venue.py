@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ingestion.simulator.candles import Candle, CandleBook, CandleCache
-from ingestion.simulator.decimals import fixed, ratio, trimmed
+from ingestion.simulator.decimals import fixed, ratio, trimmed, writer
 from ingestion.simulator.faults import CLEAR, DAY_MS, FaultBoard, Lens, lens_of
 from ingestion.simulator.markets import Listing, Markets
 from ingestion.simulator.noise import AssetPath, BlockCache
@@ -269,12 +269,14 @@ class Venue:
         now_ms, lens = self.now_ms(), self.lens()
         first = max(aligned_up(first, minutes, offset), aligned_up(GENESIS_MINUTE, minutes, offset))
         last = min(last, now_ms // MINUTE_MS)
+        shift_ms, straight = lens.candle_shift_ms, lens.factor == 1
         rows: list[tuple[int, Candle]] = []
         pause_at = time.monotonic() + SLICE_SECONDS
         for start, candle in market.candles.rows(
             first=first, last=last, minutes=minutes, now_ms=now_ms, fill=fill
         ):
-            rows.append((start * MINUTE_MS + lens.candle_shift_ms, bent(candle, lens)))
+            shown = candle if straight else bent(candle, lens)
+            rows.append((start * MINUTE_MS + shift_ms, shown))
             if time.monotonic() > pause_at:
                 await asyncio.sleep(0)
                 pause_at = time.monotonic() + SLICE_SECONDS
@@ -301,9 +303,13 @@ class Venue:
 
     def price(self, market: Market, units: int, *, places: int = 0) -> str:
         """Return a price with all digits of its tick."""
+        return self.price_writer(market, places=places)(units)
+
+    def price_writer(self, market: Market, *, places: int = 0) -> Callable[[int], str]:
+        """Return `price` as it is at this moment: who writes thousands asks for it once."""
         if self.lens().nan:
-            return "NaN"
-        return fixed(units, market.listing.price_scale, places=places)
+            return lambda units: "NaN"
+        return writer(market.listing.price_scale, places=places)
 
     def mean_price(self, market: Market, *, quote: int, lots: int, places: int) -> str:
         """Return quote volume over volume, to at least the digits of the tick; 0 for no volume."""
@@ -323,8 +329,6 @@ class Venue:
 
 def bent(candle: Candle, lens: Lens) -> Candle:
     """Return a candle as the faults bend it."""
-    if lens.factor == 1:
-        return candle
     return candle._replace(
         open=lens.price(candle.open),
         high=lens.price(candle.high),

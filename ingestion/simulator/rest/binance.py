@@ -5,7 +5,7 @@ import json
 from aiohttp import web
 
 from ingestion.simulator.candles import Candle
-from ingestion.simulator.decimals import fixed, ratio
+from ingestion.simulator.decimals import fixed, ratio, writer
 from ingestion.simulator.reply import Refused, Route, dumped, listed, reply, whole_number
 from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Trade
 from ingestion.simulator.venue import (
@@ -182,19 +182,22 @@ async def klines(venue: Venue, request: web.Request) -> web.Response:
     else:
         first = last - (limit - 1) * minutes
     rows = await venue.candles(market, first=first, last=last, minutes=minutes, fill=True)
-    texts = [kline(venue, market, open_ms, candle, minutes) for open_ms, candle in rows]
+    texts = kline_texts(venue, market, rows, length_ms=minutes * MINUTE_MS)
     return weighed(venue, request, listed(texts), weight=2)
 
 
-def kline(venue: Venue, market: Market, open_ms: int, candle: Candle, minutes: int) -> str:
-    prices = ",".join(f'"{venue.price(market, price, places=PLACES)}"' for price in candle[:4])
-    return (
-        f'[{open_ms},{prices},"{lots_text(market, candle.lots, places=PLACES)}",'
-        f'{open_ms + minutes * MINUTE_MS - 1},"{quote_text(market, candle.quote)}",'
-        f"{candle.trade_count},"
-        f'"{lots_text(market, candle.buy_lots, places=PLACES)}",'
-        f'"{quote_text(market, candle.buy_quote)}","0"]'
-    )
+def kline_texts(
+    venue: Venue, market: Market, rows: list[tuple[int, Candle]], *, length_ms: int
+) -> list[str]:
+    price = venue.price_writer(market, places=PLACES)
+    size = writer(market.listing.size_scale, places=PLACES)
+    worth = writer(quote_scale(market), places=PLACES)
+    return [
+        f'[{open_ms},"{price(first)}","{price(high)}","{price(low)}","{price(last)}",'
+        f'"{size(lots)}",{open_ms + length_ms - 1},"{worth(quote)}",{trade_count},'
+        f'"{size(buy_lots)}","{worth(buy_quote)}","0"]'
+        for open_ms, (first, high, low, last, lots, quote, trade_count, buy_lots, buy_quote) in rows
+    ]
 
 
 def number(request: web.Request, name: str) -> int | None:

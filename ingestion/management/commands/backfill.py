@@ -1,0 +1,210 @@
+"""``manage.py backfill BTC/USDT --from 2024-01-01 --to now``: candles from the exchanges' own.
+
+Works in this process, beside whatever runs. Ctrl-C ends it with what is written; the same command,
+or ``--resume`` with the numbers it prints, goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from ingestion import backfill, backfill_run
+from ingestion.backfill import BackfillError
+from ingestion.models import Backfill
+from ingestion.moment import ACCEPTED, allow_ago, read_moment
+from ingestion.registry import ADAPTERS
+from market import catalog
+from market.symbols import UnknownSymbolError, resolve
+from oracle.catalog import Catalog
+
+AGAIN_SECONDS = 1.0
+
+
+class Command(BaseCommand):
+    help = "Fill a range of 1m candles from the exchanges that list a symbol."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        allow_ago(parser)
+        parser.add_argument("symbols", nargs="*", help="such as BTC/USDT")
+        parser.add_argument("--all", action="store_true", help="every symbol, rates first")
+        parser.add_argument("--from", dest="start", metavar="TIME", help=ACCEPTED)
+        parser.add_argument("--to", dest="end", metavar="TIME", default="now", help="default: now")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="replace what our own index made, too"
+        )
+        parser.add_argument(
+            "--resume", nargs="+", type=int, metavar="ID", help="go on with these backfills"
+        )
+
+    def handle(self, **options: Any) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        rows = _reopened(options["resume"]) if options["resume"] else _noted(options, now_ms)
+        with _stopping() as stop, _progress() as progress:
+            tasks = {
+                row.pk: progress.add_task(
+                    row.symbol, total=row.minutes_total, completed=row.minutes_done, errors=""
+                )
+                for row in rows
+            }
+            for row in rows:
+                _work(row, progress, tasks[row.pk], stop)
+                if stop.is_set():
+                    break
+        self._report([Backfill.objects.get(pk=row.pk) for row in rows], stopped=stop.is_set())
+
+    def _report(self, rows: Sequence[Backfill], *, stopped: bool) -> None:
+        """Say what came of it. Raises CommandError when a range is not as it should be."""
+        for row in rows:
+            self.stdout.write(
+                f"{row.symbol}  {row.status}  {row.minutes_done} of {row.minutes_total} minutes, "
+                f"{row.candles_written} candles written"
+            )
+            for entry in row.errors:
+                if "note" in entry:
+                    minutes, exchange = entry["minutes"], entry["exchange"]
+                    self.stdout.write(f"  {exchange}: {minutes} {entry['note']}")
+        failed = [
+            f"  {entry.get('start', '')} – {entry.get('end', '')}  {entry['error']}"
+            for row in rows
+            for entry in row.errors
+            if "error" in entry
+        ]
+        left = [row for row in rows if row.status != Backfill.SUCCEEDED]
+        again = "python manage.py backfill --resume " + " ".join(str(row.pk) for row in left)
+        if stopped and left:
+            raise CommandError(f"Stopped; what is written stays. Go on with: {again}")
+        if failed or left:
+            raise CommandError("\n".join(["Not all came:", *failed, f"Try again with: {again}"]))
+
+
+def _noted(options: dict[str, Any], now_ms: int) -> list[Backfill]:
+    """The orders for what was asked, all of them or none, rates first. Raises CommandError."""
+    if options["start"] is None:
+        raise CommandError(f"--from is missing: {ACCEPTED}")
+    known = catalog.load()
+    try:
+        start_ms = read_moment(options["start"], now_ms=now_ms)
+        end_ms = read_moment(options["end"], now_ms=now_ms)
+        symbols = _symbols(options, known)
+    except (ValueError, UnknownSymbolError) as error:
+        raise CommandError(str(error)) from error
+    rows: list[Backfill] = []
+    try:
+        for symbol in symbols:
+            rows += backfill.note(
+                symbol,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                overwrite=options["overwrite"],
+                created_by="command",
+                now_ms=now_ms,
+            )
+    except BackfillError as error:
+        Backfill.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        raise CommandError(str(error)) from error
+    return rows
+
+
+def _symbols(options: dict[str, Any], known: Catalog) -> list[str]:
+    if bool(options["symbols"]) == options["all"]:
+        raise CommandError("name the symbols, or say --all")
+    rates = {symbol.name for symbol in known.symbols if symbol.is_rate}
+    if options["all"]:
+        asked = {each.symbol for each in known.listings if each.exchange in ADAPTERS}
+        names = sorted(known.spot_names & asked)
+    else:
+        names = list(dict.fromkeys(resolve(text, known.names) for text in options["symbols"]))
+    return sorted(names, key=lambda name: name not in rates)
+
+
+def _reopened(ids: Sequence[int]) -> list[Backfill]:
+    rows = {row.pk: row for row in Backfill.objects.filter(pk__in=ids)}
+    if unknown := [each for each in ids if each not in rows]:
+        raise CommandError(f"there is no backfill {unknown[0]}")
+    for each in ids:
+        backfill.reopen(each)
+    return [rows[each] for each in ids]
+
+
+def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event) -> None:
+    """Run a backfill to its end, or follow it where another process has it."""
+
+    def show(row: Backfill) -> None:
+        errors = sum("error" in entry for entry in row.errors)
+        progress.update(
+            task, completed=row.minutes_done, errors=f"{errors} failed" if errors else ""
+        )
+
+    while not stop.is_set():
+        status = backfill_run.run(
+            row.pk,
+            now_ms=time.time_ns() // 1_000_000,
+            seconds=float("inf"),
+            stop=stop,
+            progress=show,
+        )
+        row.refresh_from_db()
+        show(row)
+        if row.status not in Backfill.LIVE:
+            return
+        if status is None:
+            stop.wait(AGAIN_SECONDS)
+    # Or the workers of a running stack would go on with it.
+    backfill.cancel(row.pk, now_ms=time.time_ns() // 1_000_000)
+
+
+@contextmanager
+def _stopping() -> Iterator[Event]:
+    """An event that Ctrl-C and SIGTERM set; the second Ctrl-C is the usual one."""
+    stop = Event()
+
+    def stopping(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    before = {number: signal.signal(number, stopping) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Rate(ProgressColumn):
+    """How many minutes a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} min/s")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[errors]}"),
+        console=Console(stderr=True),
+    )

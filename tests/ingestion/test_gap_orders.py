@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ingestion import gap_orders
+from ingestion.gap_orders import FIRST_BACKOFF, order_missing
+from ingestion.models import Backfill
+from market import coverage
+from market.candles import epoch_ms, to_datetime
+from market.coverage import Series
+from market.ranges import TimeRange
+from tests.factories import Candle1mFactory, ExchangeFactory, ListingFactory, SymbolFactory
+
+pytestmark = pytest.mark.django_db
+
+MINUTE_MS = 60_000
+NOW_MS = 1_700_000_040_000
+SETTLED_MS = NOW_MS - 3 * MINUTE_MS
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingestion.backfill.current_app.send_task", lambda *_, **__: None)
+
+
+def listed(symbol: str, **fields: Any) -> None:
+    row = SymbolFactory(name=symbol, **fields)
+    ListingFactory(exchange=ExchangeFactory(name="okx"), symbol=row)
+
+
+def names(rows: list[Backfill]) -> list[str]:
+    return [row.symbol for row in rows]
+
+
+def test_order_missing_rates_first_and_the_range_that_is_missing() -> None:
+    listed("A/USDT")
+    listed("USDT/KRW", is_rate=True)
+    SymbolFactory(name="NOBODY/USDT")
+    Candle1mFactory(symbol="A/USDT", time=to_datetime(SETTLED_MS - MINUTE_MS))
+    rate, other = order_missing(now_ms=NOW_MS)
+    assert (rate.symbol, other.symbol, other.created_by) == ("USDT/KRW", "A/USDT", "gaps")
+    day_ago_ms = NOW_MS - 86_400_000
+    assert (epoch_ms(rate.start), epoch_ms(rate.end)) == (day_ago_ms, SETTLED_MS)
+    assert (epoch_ms(other.start), epoch_ms(other.end)) == (day_ago_ms, SETTLED_MS - MINUTE_MS)
+
+
+def test_order_missing_not_twice_while_one_is_live() -> None:
+    listed("A/USDT")
+    assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT"]
+    assert order_missing(now_ms=NOW_MS) == []
+    assert not gap_orders.all_done()
+
+
+def test_order_missing_empty_minutes_are_not_asked_for() -> None:
+    listed("A/USDT")
+    series = Series(exchange="index", symbol="A/USDT", timeframe="1m")
+    coverage.mark(series, TimeRange(start_ms=NOW_MS - 90_000_000, end_ms=NOW_MS))
+    assert order_missing(now_ms=NOW_MS) == []
+
+
+def test_order_missing_failed_ones_rest_twice_as_long_each_time() -> None:
+    listed("A/USDT")
+    order_missing(now_ms=NOW_MS)
+    at = to_datetime(NOW_MS)
+    Backfill.objects.update(status="failed", finished_at=at)
+    step_ms = round(FIRST_BACKOFF / timedelta(milliseconds=1))
+    assert order_missing(now_ms=NOW_MS + step_ms - 1) == []
+    assert names(order_missing(now_ms=NOW_MS + step_ms)) == ["A/USDT"]
+    Backfill.objects.filter(status="pending").update(
+        status="failed", finished_at=to_datetime(NOW_MS + step_ms)
+    )
+    assert order_missing(now_ms=NOW_MS + 3 * step_ms - 1) == []
+    assert names(order_missing(now_ms=NOW_MS + 3 * step_ms)) == ["A/USDT"]
+
+
+def test_order_missing_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap_orders, "MAX_LIVE", 2)
+    for symbol in ("A/USDT", "B/USDT", "C/USDT"):
+        listed(symbol)
+    assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT", "B/USDT"]
+    assert order_missing(now_ms=NOW_MS) == []
+    Backfill.objects.filter(symbol="A/USDT").update(
+        status="failed", finished_at=to_datetime(NOW_MS)
+    )
+    assert names(order_missing(now_ms=NOW_MS)) == ["C/USDT"]

@@ -1,0 +1,163 @@
+"""``manage.py backfill`` and ``manage.py reconcile``, against the simulator."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from ingestion import backfill_run, candle_pages
+from ingestion.models import Backfill
+from ingestion.registry import ADAPTERS
+from market.models import Candle1m
+from tests.factories import ExchangeFactory, ListingFactory, SymbolFactory
+from tests.ingestion import simulated
+
+pytestmark = pytest.mark.django_db
+
+SYMBOL = "BTC/USDT"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[str]:
+    with simulated.simulator() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def url(simulator: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    settings.SIMULATOR_URL = simulator
+    monkeypatch.setattr(candle_pages, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(candle_pages, "ATTEMPTS", 2)
+    row = SymbolFactory(name=SYMBOL)
+    for name in ("binance", "okx"):
+        ListingFactory(
+            exchange=ExchangeFactory(name=name),
+            symbol=row,
+            exchange_symbol=ADAPTERS[name].to_native(SYMBOL),
+        )
+    yield simulator
+    simulated.recover(simulator)
+
+
+def command(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def test_backfill_command_fills_and_again_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = command("backfill", "btc-usdt", "--from", "-2h")
+    assert Candle1m.objects.count() in (119, 120)
+    assert "BTC/USDT  succeeded" in said
+    monkeypatch.setattr(candle_pages, "call", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr(candle_pages, "fetch", lambda *_, **__: iter(()))
+    first = Backfill.objects.get()
+    end = f"{first.end:%Y-%m-%dT%H:%M}"
+    command("backfill", "BTC/USDT", "--from", f"{first.start:%Y-%m-%dT%H:%M}", "--to", end)
+    assert set(Backfill.objects.values_list("status", flat=True)) == {"succeeded"}
+
+
+def test_backfill_command_failed_range_is_listed_and_resumed(url: str) -> None:
+    simulated.suffer(url, "okx", "error", value=503)
+    with pytest.raises(CommandError) as failed:
+        command("backfill", "--all", "--from", "-1h")
+    row = Backfill.objects.get()
+    assert "BTC-USDT on okx: BUSY" in str(failed.value)
+    assert f"{row.start:%Y-%m-%dT%H:%M:%SZ}" in str(failed.value)
+    assert f"--resume {row.pk}" in str(failed.value)
+    simulated.recover(url)
+    assert "succeeded" in command("backfill", "--resume", str(row.pk))
+    assert set(Candle1m.objects.values_list("source_count", flat=True)) == {2}
+
+
+def test_backfill_command_stopped_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = backfill_run.run
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        kwargs["stop"].set()  # as Ctrl-C does
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    with pytest.raises(CommandError, match=r"Stopped; .* Go on with: .*--resume"):
+        command("backfill", SYMBOL, "--from", "-1h")
+    row = Backfill.objects.get()
+    assert row.status == "canceled"  # or a worker would go on with it
+    monkeypatch.setattr(backfill_run, "run", real)
+    assert "succeeded" in command("backfill", "--resume", str(row.pk))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((SYMBOL,), "--from is missing: an ISO date"),
+        (("--from", "-1h"), "name the symbols, or say --all"),
+        ((SYMBOL, "--all", "--from", "-1h"), "name the symbols, or say --all"),
+        (("NOPE", "--from", "-1h"), "unknown symbol 'NOPE'"),
+        ((SYMBOL, "--from", "soon"), "'soon' is no point in time"),
+        ((SYMBOL, "--from", "-1h", "--to", "2200-01-01"), "lies in the future"),
+        ((SYMBOL, "--from", "-1h", "--to", "-2h"), "must be before to"),
+        (("--resume", "999999"), "there is no backfill 999999"),
+    ],
+)
+def test_backfill_command_wrong_words_teach(words: tuple[str, ...], text: str) -> None:
+    with pytest.raises(CommandError, match=text):
+        command("backfill", *words)
+    assert not Backfill.objects.exists()
+
+
+def test_reconcile_backfilled_from_one_exchange_is_that_one() -> None:
+    from market.models import Listing
+
+    Listing.objects.filter(exchange__name="okx").delete()
+    end = f"{time.time() // 60 * 60 - 120:.0f}"
+    command("backfill", SYMBOL, "--from", "-1h", "--to", end)
+    words = ("reconcile", SYMBOL, "--from", "-50m", "--to", end)
+    binance, together = (json.loads(line) for line in command(*words, "--json").splitlines())
+    nothing = {"mean": "0", "max": "0", "mean_bps": "0", "max_bps": "0", "worst": []}
+    compared = binance["fields"]["open"]["compared"]
+    assert compared in (47, 48)
+    assert binance == {
+        "name": "binance BTCUSDT",
+        "missing_ours": 0,
+        "missing_theirs": 0,
+        "unavailable_minutes": 0,
+        "errors": [],
+        "fields": {
+            name: {"compared": compared, **nothing} for name in ("open", "high", "low", "close")
+        },
+    }
+    assert together["fields"] == {"volume": {"compared": compared, **nothing}}
+    assert "binance BTCUSDT" in command(*words)
+
+
+def test_reconcile_differences_and_missing_minutes_are_told() -> None:
+    command("backfill", SYMBOL, "--from", "-1h")
+    first, *rest = Candle1m.objects.order_by("time")[2:5]
+    first.delete()
+    changed = rest[0]
+    Candle1m.objects.filter(time=changed.time).update(high=changed.high * 2)
+    words = ("reconcile", SYMBOL, "--from", "-55m", "--to", "-2m", "--exchange", "okx", "--json")
+    lines = [json.loads(line) for line in command(*words).splitlines()]
+    assert [line["name"] for line in lines] == ["okx BTC-USDT", "all together"]
+    assert lines[0]["missing_ours"] in (0, 1)
+    window = ("--from", "-58m", "--to", "-2m")
+    found = json.loads(command("reconcile", SYMBOL, *window, "--json").splitlines()[0])
+    assert float(found["fields"]["high"]["max_bps"]) > 4_000
+    assert found["fields"]["high"]["worst"][0]["time"] == f"{changed.time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_reconcile_failing_exchange_is_an_error(url: str) -> None:
+    simulated.suffer(url, "okx", "error", value=503)
+    with pytest.raises(CommandError, match="Not all could be compared:\nBTC-USDT on okx: BUSY"):
+        command("reconcile", SYMBOL, "--from", "-1h", "--exchange", "okx")
+
+
+def test_reconcile_exchange_without_the_symbol_is_refused() -> None:
+    with pytest.raises(CommandError, match="kraken has no BTC/USDT in its own currency"):
+        command("reconcile", SYMBOL, "--from", "-1h", "--exchange", "kraken")
