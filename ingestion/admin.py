@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,11 +20,15 @@ from django.urls import URLPattern, path, reverse
 from redis.exceptions import RedisError
 
 from ingestion import breaker
+from ingestion import history_admin as history_admin  # registers the admin of what it is of
 from ingestion.breaker import Circuit
+from ingestion.models import FxRate
 from ingestion.registry import ADAPTERS
 from market.admin import PublishingAdmin
 from market.models import Exchange
+from market.records import RecordAdmin
 from oracle import ticker_book
+from oracle.jsontext import exact
 from oracle.ticker_book import Feed
 
 UNKNOWN = "unknown"  # Redis is away
@@ -47,6 +52,20 @@ class ExchangeForm(forms.ModelForm):  # type: ignore[type-arg]  # no parameter a
             raise forms.ValidationError(f"No adapter of that name; there is {', '.join(ADAPTERS)}.")
         return name
 
+    def clean_enabled(self) -> bool:
+        enabled: bool = self.cleaned_data["enabled"]
+        if enabled and self.instance.pk and self.instance.name not in ADAPTERS:
+            raise forms.ValidationError(
+                f"{self.instance} has no adapter, and so no tickers: only its candles are kept."
+            )
+        return enabled
+
+
+class ExchangeRowForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An exchange in the list: the same rule for what is editable there."""
+
+    clean_enabled = ExchangeForm.clean_enabled
+
 
 @admin.register(Exchange)
 class ExchangeAdmin(PublishingAdmin):
@@ -64,6 +83,9 @@ class ExchangeAdmin(PublishingAdmin):
     ordering = ("name",)
     actions = ("reset_breakers",)
     readonly_fields = ("listing_count", "breaker_state", "ticker_age", "last_error")
+
+    def get_changelist_form(self, request: HttpRequest, **options: Any) -> Any:
+        return super().get_changelist_form(request, **{"form": ExchangeRowForm, **options})
 
     # --- what is shown ---
 
@@ -180,3 +202,16 @@ def _read_statuses(exchanges: Iterable[Exchange]) -> None:
 def _status(exchange: Exchange) -> Status | None:
     status: Status | None = vars(exchange).get("status")
     return status
+
+
+@admin.register(FxRate)
+class FxRateAdmin(RecordAdmin):
+    """What currency authorities have published."""
+
+    list_display = ("date", "base", "quote", "exact_rate", "nominal", "source", "fetched_at")
+    list_filter = ("source", "quote", "base")
+    date_hierarchy = "date"
+
+    @admin.display(description="rate")
+    def exact_rate(self, row: FxRate) -> str:
+        return exact(row.rate)

@@ -13,7 +13,9 @@ from redis.exceptions import RedisError
 from market import catalog
 from market.models import Listing, Symbol
 from market.symbols import is_canonical
+from oracle import fx_board
 from oracle.conversion import find_path
+from oracle.values import RESOLUTIONS
 
 _SCHEDULED = "_catalog_scheduled"
 
@@ -57,7 +59,7 @@ class SymbolForm(forms.ModelForm):  # type: ignore[type-arg]  # no parameter at 
 
     class Meta:
         model = Symbol
-        fields = ("name", "min_sources", "is_rate", "enabled")
+        fields = ("name", "min_sources", "is_rate", "derived_from", "enabled")
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"].strip()
@@ -78,13 +80,48 @@ class SymbolForm(forms.ModelForm):  # type: ignore[type-arg]  # no parameter at 
             raise forms.ValidationError(f"{count} is too few: a price needs at least 1 exchange.")
         return count
 
+    def clean_derived_from(self) -> Symbol | None:
+        origin: Symbol | None = self.cleaned_data["derived_from"]
+        if origin is not None and self.instance.base:  # else the name is wrong already
+            problem = derivation_problem(self.instance, origin, self.cleaned_data.get("is_rate"))
+            if problem is not None:
+                raise forms.ValidationError(problem)
+        return origin
+
+
+def derivation_problem(symbol: Symbol, origin: Symbol, is_rate: bool | None) -> str | None:
+    """Why a symbol cannot be derived from ``origin``; None: it can."""
+    if origin.pk == symbol.pk:
+        return "A symbol cannot be derived from itself."
+    if origin.base != symbol.base:
+        return f"{origin} prices {origin.base}, not {symbol.base}: choose one that does."
+    if origin.derived_from is not None:
+        return f"{origin} is derived itself: choose {origin.derived_from}."
+    if is_rate:
+        return "A conversion rate is made of its own listings, and cannot be derived."
+    if symbol.pk and symbol.listings.exists():
+        return "It has listings, and a derived symbol is listed nowhere: delete them first."
+    if symbol.pk and (others := ", ".join(map(str, symbol.derived.all()))):
+        return f"{others} would be derived from a symbol that is derived itself."
+    return None
+
 
 class ListingForm(forms.ModelForm):  # type: ignore[type-arg]
     """A listing in the exchange's spelling."""
 
     class Meta:
         model = Listing
-        fields = ("exchange", "symbol", "exchange_symbol", "quote", "enabled", "added_by")
+        fields = (
+            *("exchange", "symbol", "exchange_symbol", "quote", "enabled"),
+            *("timeframes", "synced", "added_by"),
+        )
+
+    timeframes = forms.MultipleChoiceField(
+        choices=[(name, name) for name in RESOLUTIONS],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=Listing._meta.get_field("timeframes").help_text,
+    )
 
     def clean_exchange_symbol(self) -> str:
         text: str = self.cleaned_data["exchange_symbol"].strip()
@@ -92,11 +129,24 @@ class ListingForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(f"{text!r} must be one word, as the exchange spells it.")
         return text
 
+    def clean_timeframes(self) -> list[str]:
+        chosen: list[str] = self.cleaned_data["timeframes"]
+        return [name for name in RESOLUTIONS if name in chosen]
+
     def clean_quote(self) -> str:
         quote: str = self.cleaned_data["quote"].strip()
         if not is_canonical(f"{quote}/{quote}"):
             raise forms.ValidationError(f"{quote!r} is no currency in upper case, such as KRW.")
         return quote
+
+    def clean(self) -> dict[str, Any] | None:
+        given = super().clean()
+        symbol: Symbol | None = self.cleaned_data.get("symbol")
+        if symbol is not None and symbol.derived_from is not None:
+            raise forms.ValidationError(
+                f"{symbol} is derived from {symbol.derived_from}, and so is listed nowhere."
+            )
+        return given
 
 
 class ListingInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -114,9 +164,10 @@ class SymbolAdmin(PublishingAdmin):
 
     form = SymbolForm
     inlines = (ListingInline,)
-    list_display = ("name", "min_sources", "is_rate", "listing_count", "enabled")
+    list_display = ("name", "min_sources", "is_rate", "derived_from", "listing_count", "enabled")
     list_editable = ("min_sources", "enabled")
     list_filter = ("enabled", "is_rate", "quote")
+    list_select_related = ("derived_from",)
     search_fields = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -130,6 +181,11 @@ class SymbolAdmin(PublishingAdmin):
     @admin.display(description="listings", ordering="listing_count")
     def listing_count(self, symbol: Any) -> int:
         return int(symbol.listing_count)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if (warning := derivation_warning(obj)) is not None:
+            messages.warning(request, warning)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
@@ -151,16 +207,41 @@ class ListingAdmin(PublishingAdmin):
     """Where each symbol trades."""
 
     form = ListingForm
-    list_display = ("symbol", "exchange", "exchange_symbol", "quote", "added_by", "enabled")
-    list_editable = ("enabled",)
-    list_filter = ("enabled", "exchange", "quote")
+    list_display = (
+        *("symbol", "exchange", "exchange_symbol", "quote", "added_by", "enabled"),
+        *("kept", "synced"),
+    )
+    list_editable = ("enabled", "synced")
+    list_filter = ("enabled", "synced", "exchange", "quote")
     search_fields = ("symbol__name", "exchange_symbol", "exchange__name")
     list_select_related = ("symbol", "exchange")
     autocomplete_fields = ("symbol",)
 
+    @admin.display(description="timeframes")
+    def kept(self, listing: Listing) -> str:
+        return " ".join(listing.timeframes)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         _warn_of_conversion(request, obj)
+
+
+def derivation_warning(symbol: Symbol) -> str | None:
+    """Why a derived symbol has no price now, or None: a currency rate leads to its quote."""
+    origin = symbol.derived_from
+    if origin is None:
+        return None
+    try:
+        rates = [quote.symbol for quote in fx_board.read()]
+    except RedisError:
+        return None
+    rates += Symbol.objects.filter(enabled=True, is_rate=True).values_list("name", flat=True)
+    if find_path(origin.quote, symbol.quote, rates) is not None:
+        return None
+    return (
+        f"No currency rate leads from {origin.quote} to {symbol.quote} now: {symbol} has no price "
+        "until one does."
+    )
 
 
 def _warn_of_conversion(request: HttpRequest, listing: Listing) -> None:

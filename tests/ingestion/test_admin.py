@@ -186,6 +186,18 @@ def test_add_page_takes_only_names_of_adapters(admin_client: Client) -> None:
     assert list(Exchange.objects.values_list("name", flat=True)) == ["kraken"]
 
 
+@pytest.mark.parametrize("where", ["list", "page"])
+def test_exchange_without_an_adapter_cannot_be_enabled(admin_client: Client, where: str) -> None:
+    row: Any = ExchangeFactory(name="bitstamp", title="Bitstamp", enabled=False)
+    url, form = change_page(row), {"title": "Bitstamp", "enabled": "on"}
+    if where == "list":
+        form = {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "_save": "Save"}
+        url, form = reverse(LIST), {**form, "form-0-id": str(row.pk), "form-0-enabled": "on"}
+    answer = admin_client.post(url, form)
+    assert "Bitstamp has no adapter, and so no tickers" in answer.content.decode()
+    assert not Exchange.objects.get().enabled
+
+
 @pytest.mark.parametrize("where", ["page", "action"])
 def test_delete_takes_the_exchange_out_of_force(
     admin_client: Client,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 
 import pytest
+from django.db import OperationalError
 
 from config.celery import app
-from ingestion import fetch, fx, tasks
+from ingestion import backfill, backfill_run, fetch, fx, gap_orders, tasks
 from ingestion.fetch import Outcome
 
 
@@ -47,4 +49,68 @@ def test_fetch_fx_is_done_by_one_of_all_workers(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tasks, "FX_EVERY_MS", 3_600_000_000)
     for _ in range(2):
         assert tasks.fetch_fx.apply().get() is None
+    assert len(calls) == 1
+
+
+def test_run_backfill_sends_for_another_worker_while_there_is_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(backfill_run, "run", lambda number, **_: "pending")
+    monkeypatch.setattr(backfill, "send", sent.append)
+    tasks.run_backfill.apply(args=(7,))
+    assert sent == [7]
+
+
+def test_run_backfill_of_a_worker_that_stops_is_left_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "STOPPING", Event())
+    monkeypatch.setattr(backfill, "send", lambda number: pytest.fail("sent"))
+
+    def run(number: int, *, stop: Event, **_: object) -> str:
+        tasks.stop()
+        assert stop.is_set()
+        return "pending"
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    tasks.run_backfill.apply(args=(7,)).get()
+
+
+@pytest.mark.parametrize("all_done", [True, False])
+def test_run_backfill_at_its_end_sends_for_what_waited(
+    monkeypatch: pytest.MonkeyPatch, all_done: bool
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(backfill_run, "run", lambda number, **_: "failed")
+    monkeypatch.setattr(backfill, "send_waiting", said.append)
+    monkeypatch.setattr(gap_orders, "all_done", lambda: all_done)
+    monkeypatch.setattr(tasks.fill_gaps, "delay", lambda: said.append("gaps"))
+    tasks.run_backfill.apply(args=(7,)).get()
+    assert said == ([7, "gaps"] if all_done else [7])
+
+
+def test_run_backfill_database_away_leaves_it_to_be_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(number: int, **_: object) -> str:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    tasks.run_backfill.apply(args=(7,)).get()
+
+
+def test_resume_backfills_once_a_minute_for_all_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(backfill, "resume", lambda *, now_ms: calls.append(now_ms))
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_040_000_000_000)
+    tasks.resume_backfills.apply().get()
+    tasks.resume_backfills.apply().get()
+    assert calls == [1_700_000_040_000]
+
+
+def test_fill_gaps_orders_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(gap_orders, "order_missing", lambda *, now_ms: calls.append(now_ms))
+    tasks.fill_gaps.apply().get()
     assert len(calls) == 1

@@ -7,8 +7,10 @@ from django.contrib.messages import get_messages
 from django.urls import reverse
 
 from market.models import Listing, Symbol
+from oracle import fx_board
 from oracle.catalog import CatalogReader
 from tests.factories import ExchangeFactory, ListingFactory, SymbolFactory
+from tests.oracle.test_fx_board import quote
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -161,6 +163,92 @@ def test_symbol_redis_away_is_saved_with_a_warning(admin_client, settings):
     assert answer.status_code == 302
     assert Symbol.objects.exists()
     assert any("Redis is away" in text for text in messages(answer))
+
+
+# --- derived symbols ---
+
+
+def derive(client, origin, name="BTC/RUB", **fields):
+    return add_symbol(client, name=name, derived_from=str(origin.pk), **fields)
+
+
+def test_symbol_derived_is_in_force_and_says_that_no_rate_leads_there(admin_client):
+    answer = derive(admin_client, SymbolFactory.create(name="BTC/USD"))
+
+    assert answer.status_code == 302
+    assert any("from USD to RUB" in text for text in messages(answer))
+    assert {each.name: each.derived_from for each in in_force().symbols} == {
+        "BTC/USD": None,
+        "BTC/RUB": "BTC/USD",
+    }
+    assert "BTC/USD" in admin_client.get(reverse("admin:market_symbol_changelist")).content.decode()
+
+
+def test_symbol_derived_with_a_rate_is_saved_without_a_warning(admin_client):
+    fx_board.publish("cbr", [quote()])
+
+    answer = derive(admin_client, SymbolFactory.create(name="BTC/USD"))
+
+    assert not any("No currency rate" in text for text in messages(answer))
+
+
+@pytest.mark.parametrize(
+    ("origin", "fields", "words"),
+    [
+        ("ETH/USD", {}, "prices ETH, not BTC"),
+        ("BTC/KRW", {}, "derived itself: choose BTC/USD"),
+        ("BTC/USD", {"is_rate": "on"}, "conversion rate"),
+    ],
+)
+def test_symbol_that_cannot_be_derived_says_why(admin_client, origin, fields, words):
+    dollars = SymbolFactory.create(name="BTC/USD")
+    SymbolFactory.create(name="ETH/USD")
+    SymbolFactory.create(name="BTC/KRW", derived_from=dollars)
+
+    answer = derive(admin_client, Symbol.objects.get(name=origin), **fields)
+
+    assert words in " ".join(errors(answer))
+
+
+def change_symbol(client, symbol, **fields):
+    data = {"min_sources": "1", "enabled": "on", **NO_LISTINGS, **fields}
+    return client.post(reverse("admin:market_symbol_change", args=[symbol.pk]), data)
+
+
+def test_symbol_with_listings_or_derived_ones_cannot_be_derived(admin_client):
+    dollars, tether = (SymbolFactory.create(name=name) for name in ("BTC/USD", "BTC/USDT"))
+    roubles = SymbolFactory.create(name="BTC/RUB", derived_from=dollars)
+    ListingFactory.create(symbol=tether)
+
+    for symbol, origin, words in (
+        (dollars, dollars, "from itself"),
+        (dollars, tether, "BTC/RUB would be derived"),
+        (tether, dollars, "has listings"),
+    ):
+        answer = change_symbol(admin_client, symbol, derived_from=str(origin.pk))
+        assert words in " ".join(errors(answer))
+    assert change_symbol(admin_client, roubles, derived_from=str(tether.pk)).status_code == 302
+    roubles.refresh_from_db()
+    assert roubles.derived_from == tether
+
+
+def test_symbol_derived_is_listed_nowhere(admin_client):
+    dollars = SymbolFactory.create(name="BTC/USD")
+    roubles = SymbolFactory.create(name="BTC/RUB", derived_from=dollars)
+
+    answer = add_listing(admin_client, roubles)
+
+    assert "listed nowhere" in " ".join(errors(answer))
+    inline = {
+        "listings-TOTAL_FORMS": "1",
+        "listings-0-exchange": str(ExchangeFactory.create(name="upbit").pk),
+        "listings-0-exchange_symbol": "RUB-BTC",
+        "listings-0-quote": "RUB",
+        "listings-0-enabled": "on",
+    }
+    answer = change_symbol(admin_client, roubles, derived_from=str(dollars.pk), **inline)
+    assert "listed nowhere" in answer.content.decode()
+    assert not Listing.objects.exists()
 
 
 # --- listings ---
