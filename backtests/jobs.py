@@ -155,7 +155,7 @@ def nudge(count: int) -> None:
     """Tell workers that jobs are due. A message that is lost only delays: beat repeats them."""
     try:
         for _ in range(min(count, MAX_NUDGES)):
-            current_app.send_task(WORK, ignore_result=True)
+            current_app.send_task(WORK, ignore_result=True, retry=False)
     except (BrokerError, RedisError, OSError) as error:
         log.warning("jobs.not_announced", error=str(error))
 
@@ -169,17 +169,21 @@ def due_count() -> int:
 # --- being done ---
 
 
-def claim(worker: str) -> Claim | None:
-    """Take the most urgent job that is due; None: there is none. ``worker``: unique to the call."""
+def claim(worker: str, *, tree: UUID | None = None) -> Claim | None:
+    """Take the most urgent job that is due; None: there is none. ``worker``: unique to the call.
+
+    Of ``tree`` only, which is a job with its children, where it is given.
+    """
+    within, ids = ("", []) if tree is None else ("AND (id = %s OR parent_id = %s) ", [tree, tree])
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE job SET status = 'running', locked_by = %s, locked_at = clock_timestamp(), "
             "attempt = attempt + 1, error = '', "
             "started_at = COALESCE(started_at, clock_timestamp()) "
             "WHERE id = (SELECT id FROM job WHERE status = 'pending' "
-            "AND run_after <= clock_timestamp() ORDER BY priority, created_at, id "
+            f"AND run_after <= clock_timestamp() {within}ORDER BY priority, created_at, id "
             "LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
-            [worker],
+            [worker, *ids],
         )
         row = cursor.fetchone()
     if row is None:

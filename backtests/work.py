@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, connection
@@ -42,11 +43,11 @@ class Running:
 
     claim: Claim
     progress: dict[str, Any] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def should_stop(self) -> bool:
         """Whether to leave off: to be asked at least once a second; it costs nothing."""
-        return self._stop.is_set() or _leaving.is_set()
+        return self.stop.is_set() or _leaving.is_set()
 
     def check(self) -> None:
         """Raise StoppedError where `should_stop`."""
@@ -95,12 +96,15 @@ def leave() -> None:
     _leaving.set()
 
 
-def work(handlers: Mapping[str, Handler], *, seconds: float) -> int:
-    """Do jobs until none is due, beginning none after so many seconds; how many."""
+def work(handlers: Mapping[str, Handler], *, seconds: float, tree: UUID | None = None) -> int:
+    """Do jobs until none is due, beginning none after so many seconds; how many.
+
+    Of ``tree`` only, which is a job with its children, where it is given.
+    """
     until, count = time.monotonic() + seconds, 0
     while time.monotonic() < until and not _leaving.is_set():
         # Unique to the claim: two claims of one process are two workers to the row.
-        held = jobs.claim(f"{socket.gethostname()}:{secrets.token_hex(6)}")
+        held = jobs.claim(f"{socket.gethostname()}:{secrets.token_hex(6)}", tree=tree)
         if held is None:
             return count
         do(held, handlers)
@@ -159,15 +163,17 @@ def _watch(running: Running, ended: threading.Event) -> None:
     renewed = time.monotonic()
     try:
         while not ended.wait(LOOK_SECONDS):
+            if _leaving.is_set():
+                running.stop.set()
             try:
                 if not jobs.renew(running.claim, running.progress):
-                    running._stop.set()
+                    running.stop.set()
                     return
                 renewed = time.monotonic()
             except DatabaseError as error:
                 # Once others may take the job for abandoned, it is no longer ours to do.
                 if time.monotonic() - renewed > STALE_SECONDS:
-                    running._stop.set()
+                    running.stop.set()
                 log.warning("job.not_renewed", error=str(error))
                 connection.close()
         # What the last half second brought is shown too.

@@ -3,6 +3,8 @@
 fetch    one task per exchange and second, in threads: they wait for exchanges
 price    the index tick: it must never wait behind anything else
 market   flushes and upkeep: they wait for the database
+history  backfills and exchange candles: they take minutes
+jobs     the job queue of backtests: they take as long as they take
 """
 
 from __future__ import annotations
@@ -13,6 +15,11 @@ from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab, schedstate, schedule
+from celery.signals import worker_init
+from django.conf import settings
+from django.db import connections
+
+from config.postgres import TASK_TIMEOUT
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -48,6 +55,16 @@ class clock(schedule):
         return hash((self.every, self.at))
 
 
+@worker_init.connect(dispatch_uid="config.celery.limit_statements")
+def limit_statements(**_: object) -> None:
+    """Let no statement of a worker take for ever: a lock of somebody's would hold its thread.
+
+    A setting of the process and not of each task, so that threads that tasks start are of it too.
+    """
+    for config in connections.settings.values():
+        config[TASK_TIMEOUT] = settings.TASK_STATEMENT_TIMEOUT_MS
+
+
 app = Celery("oracle")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -55,9 +72,12 @@ app.conf.update(
     task_default_queue="market",
     task_routes={
         "ingestion.fetch_*": {"queue": "fetch"},
+        "ingestion.*": {"queue": "history"},
         "prices.save_rates": {"queue": "market"},  # it waits for the database
         "prices.*": {"queue": "price"},
         "market.*": {"queue": "market"},
+        "backtests.work": {"queue": "jobs"},
+        "backtests.*": {"queue": "market"},  # they must not wait behind the jobs they look after
     },
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,
@@ -106,6 +126,54 @@ app.conf.update(
             "task": "market.flush_candles",
             "schedule": clock(60, at=5),
             "options": {"expires": 50},
+        },
+        "gaps": {
+            "task": "ingestion.fill_gaps",
+            # Flushes begin five seconds after each minute.
+            "schedule": clock(300, at=20),
+            "options": {"expires": 280},
+        },
+        "backfills": {
+            "task": "ingestion.resume_backfills",
+            "schedule": clock(60, at=40),
+            "options": {"expires": 50},
+        },
+        "rollups": {
+            "task": "market.refresh_rollups",
+            "schedule": clock(60, at=35),
+            "options": {"expires": 50},
+        },
+        "prune history": {
+            "task": "market.prune_history",
+            "schedule": crontab(hour="3", minute="17"),
+            "options": {"expires": 3_600},
+        },
+        "sync hourly": {
+            "task": "backtests.data_sync",
+            "schedule": crontab(minute="7"),
+            "args": ("hourly",),
+            "options": {"expires": 3_000},
+        },
+        "sync daily": {
+            "task": "backtests.data_sync",
+            "schedule": crontab(hour="0", minute="22"),
+            "args": ("daily",),
+            "options": {"expires": 3_600},
+        },
+        "nudge jobs": {
+            "task": "backtests.nudge",
+            "schedule": clock(10, at=3),
+            "options": {"expires": 10},
+        },
+        "reap jobs": {
+            "task": "backtests.reap",
+            "schedule": clock(60, at=50),
+            "options": {"expires": 50},
+        },
+        "prune artifacts": {
+            "task": "backtests.prune",
+            "schedule": crontab(hour="3", minute="47"),
+            "options": {"expires": 3_600},
         },
         "catalog": {
             "task": "market.publish_catalog",

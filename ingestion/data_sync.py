@@ -7,7 +7,7 @@ each series did last is kept in Redis for the status.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Literal
@@ -145,9 +145,7 @@ def _fetch(
         return Fetched(outcome="failed", error=str(error), retryable=True)
     except ValueError as error:
         return Fetched(outcome="failed", error=str(error))
-    return Fetched(
-        outcome="stopped" if done.stopped else "done", written_count=done.written_count
-    )
+    return Fetched(outcome="stopped" if done.stopped else "done", written_count=done.written_count)
 
 
 def last(wanted: Iterable[Series]) -> dict[Series, Last]:

@@ -13,6 +13,7 @@ which rows are read together.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import connection
@@ -65,10 +66,13 @@ class Drift:
         )
 
 
-def compute(series: Series, whole: TimeRange, *, now_ms: int) -> Fingerprint:
+def compute(
+    series: Series, whole: TimeRange, *, now_ms: int, look: Callable[[], None] = lambda: None
+) -> Fingerprint:
     """Read every candle that opens in ``whole``, in one pass, whose memory does not grow.
 
-    Raises StaleRollupError for index candles that are being rolled up again at this moment.
+    A million takes seconds: ``look`` is called all along and may raise, which ends it. Raises
+    StaleRollupError for index candles that are being rolled up again at this moment.
     """
     if series.exchange == INDEX:
         _settle(series, whole, now_ms=now_ms)
@@ -78,16 +82,19 @@ def compute(series: Series, whole: TimeRange, *, now_ms: int) -> Fingerprint:
         for block in lines:
             digest.update(block)
             row_count += bytes(block).count(b"\n")
+            look()
     return Fingerprint(row_count=row_count, checksum=digest.hexdigest())
 
 
-def pin(series: Series, whole: TimeRange, *, now_ms: int) -> DataRevision:
-    """Note what the candles of a range are now.
+def pin(
+    series: Series, whole: TimeRange, *, now_ms: int, found: Fingerprint | None = None
+) -> DataRevision:
+    """Note what the candles of a range are now: ``found``, where that was just computed.
 
     A range has one row, brought up to date by each pin: who must know later what it was then keeps
     row count and checksum, as a run does. Raises StaleRollupError.
     """
-    found = compute(series, whole, now_ms=now_ms)
+    found = found or compute(series, whole, now_ms=now_ms)
     revision, _ = DataRevision.objects.update_or_create(
         exchange=series.exchange,
         symbol=series.symbol,

@@ -18,6 +18,7 @@ from config.settings.environment import (
     env,
     one_of,
     seal,
+    url_or_none,
 )
 from config.version import VERSION
 
@@ -68,14 +69,41 @@ LEASE_HEARTBEAT_MS = env.int("LEASE_HEARTBEAT_MS", 10_000, validate=between(100,
 TRADE_LOG_KEEP_MS = env.int("TRADE_LOG_KEEP_MS", 3_600_000, validate=between(60_000, 86_400_000))
 TRADE_LOG_MAX_ENTRIES = env.int("TRADE_LOG_MAX_ENTRIES", 250_000, validate=between(100, 10_000_000))
 RATE_LIMIT_PER_MINUTE = env.int("RATE_LIMIT_PER_MINUTE", 100, validate=between(1, 10_000_000))
+STREAMS_PER_ADDRESS = env.int("STREAMS_PER_ADDRESS", 100, validate=between(1, 10_000))
+STREAM_MESSAGES_PER_MINUTE = env.int(
+    "STREAM_MESSAGES_PER_MINUTE", 300, validate=between(1, 1_000_000)
+)
+# More than a web request has; a task that needs another limit says so (market.limit_statements).
+TASK_STATEMENT_TIMEOUT_MS = env.int(
+    "TASK_STATEMENT_TIMEOUT_MS", 60_000, validate=between(10_000, 3_600_000)
+)
 HTTP_CONNECT_TIMEOUT_MS = env.int("HTTP_CONNECT_TIMEOUT_MS", 1_000, validate=between(50, 60_000))
 HTTP_TOTAL_TIMEOUT_MS = env.int("HTTP_TOTAL_TIMEOUT_MS", 2_000, validate=between(100, 60_000))
+TIMESCALEDB = env.str("TIMESCALEDB", "auto", validate=one_of("auto", "on", "off"))
+CHUNK_DAYS = env.int("CHUNK_DAYS", 7, validate=between(1, 365))
+COMPRESS_AFTER_DAYS = env.int("COMPRESS_AFTER_DAYS", 7, validate=between(0, 36_500))
+RETENTION_DAYS = env.int("RETENTION_DAYS", 730, validate=between(0, 36_500))
+EXCHANGE_RETENTION_DAYS = env.int("EXCHANGE_RETENTION_DAYS", 0, validate=between(0, 36_500))
+PRICE_HISTORY_RETENTION_DAYS = env.int(
+    "PRICE_HISTORY_RETENTION_DAYS", 90, validate=between(0, 36_500)
+)
+CCXT_RATE_LIMIT_MS = env.int("CCXT_RATE_LIMIT_MS", 100, validate=between(100, 60_000))
+PROMOTE_SYMBOLS = env.bool("PROMOTE_SYMBOLS", False)
+ARTIFACTS_DIR = Path(env.str("ARTIFACTS_DIR", "") or ORACLE_HOME / "artifacts").resolve()
+ARTIFACTS_KEEP_DAYS = env.int("ARTIFACTS_KEEP_DAYS", 90, validate=between(0, 36_500))
+BACKTEST_THREADS = env.int("BACKTEST_THREADS", 1, validate=between(1, 256))
+GIT_SHA = env.str("GIT_SHA", "")
 METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR", "")
 
-# Adapters' base URLs, when they are not the exchange's own: BINANCE_REST_URL and so on.
+# Adapters' base URLs, when they are not the exchange's own: BINANCE_REST_URL, BINANCE_WS_URL …
+_EXCHANGES = ("binance", "upbit", "kraken", "coinbase", "okx", "bybit", "kucoin")
 EXCHANGE_REST_URLS = {
-    name: env.str(f"{name.upper()}_REST_URL", "")
-    for name in ("binance", "upbit", "kraken", "coinbase", "okx", "bybit", "kucoin")
+    name: env.str(f"{name.upper()}_REST_URL", "", validate=url_or_none("http", "https"))
+    for name in _EXCHANGES
+}
+EXCHANGE_WS_URLS = {
+    name: env.str(f"{name.upper()}_WS_URL", "", validate=url_or_none("ws", "wss"))
+    for name in _EXCHANGES
 }
 
 seal()
@@ -86,6 +114,11 @@ if LEASE_HEARTBEAT_MS * 2 > LEASE_TTL_MS:
     raise ImproperlyConfigured(
         f"environment: LEASE_HEARTBEAT_MS ({LEASE_HEARTBEAT_MS}) must be at most half of "
         f"LEASE_TTL_MS ({LEASE_TTL_MS}), or one late heartbeat loses the lease"
+    )
+if RETENTION_DAYS == 1:
+    raise ImproperlyConfigured(
+        "environment: RETENTION_DAYS must be 0 (for ever), or 2 or more: the days of a candle are "
+        "rolled up while all of it is kept"
     )
 if ENVIRONMENT == "production":
     if SECRET_KEY == DEVELOPMENT_SECRET or len(SECRET_KEY) < MIN_SECRET_LENGTH:
@@ -216,12 +249,18 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Many exchanges in, one trustworthy price per pair out.",
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.edge_schema.add_edge",
+    ],
     # Several answers have a field `status`, each with words of its own.
     "ENUM_NAME_OVERRIDES": {
         "PriceStatus": ["fresh", "degraded", "stale"],
         "HealthStatus": ["ok", "degraded", "down"],
         "ReadyStatus": ["ok", "not_ready"],
         "UpDown": ["up", "down"],
+        "Objective": ["sharpe", "sharpe_dd_penalty", "return", "return_dd_penalty", "calmar"],
+        "WorkStatus": ["pending", "running", "succeeded", "failed", "canceled"],
     },
 }
 

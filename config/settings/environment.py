@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env, EnvError, validate
+from environs import Env, EnvError, ValidationError, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +32,17 @@ def one_of(*choices: str) -> Any:
 
 def between(least: int, most: int) -> Any:
     return validate.Range(min=least, max=most, error=f"must be from {least} to {most}")
+
+
+def url_or_none(*schemes: str) -> Any:
+    """A URL of one of the schemes, with a host; or nothing."""
+
+    def check(text: str) -> None:
+        parts = urlsplit(text)
+        if text and not (parts.scheme in schemes and parts.netloc):
+            raise ValidationError(f"must be a URL such as {schemes[-1]}://host/path")
+
+    return check
 
 
 def seal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,19 @@ from backtests.engine.kernel import KernelEngine
 
 
 @pytest.fixture(scope="session")
-def compiled_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
+def compiled_dir(home: Path) -> Path:
+    """Where runs keep theirs, too: numba settles on a folder once in a process."""
+    return home / "compiled"
 
 
 @pytest.fixture(scope="session")
 def kernel(compiled_dir: Path) -> Iterator[KernelEngine]:
     yield KernelEngine(cache_dir=compiled_dir, threads=1)
+
+
+@pytest.fixture
+def artifacts_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any) -> Path:
+    """A folder for the artifacts of this test, whose jobs are told to nobody."""
+    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda *_, **__: None)
+    settings.ARTIFACTS_DIR = tmp_path / "artifacts"
+    return tmp_path / "artifacts"

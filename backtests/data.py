@@ -1,0 +1,200 @@
+"""The candles of a run: fetched where missing, pinned by their revision, read as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from backtests.work import JobError, Running, StoppedError
+from ingestion import exchange_candles
+from ingestion.exchange_candles import CandleError, Progress
+from market import revisions, rollups
+from market.candles import to_datetime
+from market.coverage import INDEX, Series
+from market.models import Candle1m, ExchangeCandle
+from market.ranges import TimeRange
+from market.revisions import Drift, Fingerprint, StaleRollupError
+
+if TYPE_CHECKING:
+    from backtests.engine.candles import Candles
+
+_INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
+# PostgreSQL's binary COPY: a header, then rows of a field count and six fields of eight bytes, each
+# after its length, then a trailer. https://www.postgresql.org/docs/15/sql-copy.html
+_HEADER_BYTES, _TRAILER_BYTES = 19, 2
+_FIELDS = ("time_ms", "open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Candles, and what says which they were. ``whole``: what of the wanted range is closed."""
+
+    series: Series
+    whole: TimeRange
+    candles: Candles
+    fingerprint: Fingerprint
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """Which candles, as a result states it."""
+        return {
+            **asdict(self.series),
+            "start": f"{to_datetime(self.whole.start_ms):%Y-%m-%dT%H:%M:%SZ}",
+            "end": f"{to_datetime(self.whole.end_ms):%Y-%m-%dT%H:%M:%SZ}",
+            "start_ms": self.whole.start_ms,
+            "end_ms": self.whole.end_ms,
+            "row_count": self.fingerprint.row_count,
+            "revision": self.fingerprint.shown,
+            "checksum": self.fingerprint.checksum,
+        }
+
+
+def prepare(series: Series, wanted: TimeRange, *, now_ms: int, running: Running) -> Dataset:
+    """Fetch what is missing, pin the revision and read the candles of a range.
+
+    Raises JobError where it cannot be had, and StoppedError.
+    """
+    whole = _ensure(series, wanted, now_ms=now_ms, running=running)
+    running.check()
+    running.report(phase="read")
+    found = read(series, whole, now_ms=now_ms, running=running)
+    fingerprint = found.fingerprint
+    revisions.pin(series, whole, now_ms=now_ms, found=fingerprint)
+    running.note(
+        "info",
+        f"data pinned: {fingerprint.row_count} candles, revision {fingerprint.shown}",
+        revision=fingerprint.shown,
+        row_count=fingerprint.row_count,
+    )
+    return found
+
+
+def read(series: Series, whole: TimeRange, *, now_ms: int, running: Running) -> Dataset:
+    """The candles of a range as they are, with their fingerprint.
+
+    Raises JobError and StoppedError.
+    """
+    fingerprint = _fingerprint(series, whole, now_ms=now_ms, running=running)
+    if not fingerprint.row_count:
+        raise JobError(f"no candles: {exchange_candles.named(series, whole)} is empty")
+    try:
+        candles = _read(series, whole, running)
+    except ValueError as error:
+        raise JobError(f"{exchange_candles.named(series, whole)}: {error}") from error
+    # A snapshot would do with one reading, but rollups that are due cannot be made inside of one.
+    if len(candles) != fingerprint.row_count or fingerprint != _fingerprint(
+        series, whole, now_ms=now_ms, running=running
+    ):
+        raise JobError("the candles changed while they were read", retryable=True)
+    return Dataset(series=series, whole=whole, candles=candles, fingerprint=fingerprint)
+
+
+def drifted(lineage: Mapping[str, Any], found: Fingerprint) -> str | None:
+    """How candles are others than a result's ``data`` says, or None."""
+    pinned = Fingerprint(row_count=lineage["row_count"], checksum=lineage["checksum"])
+    return None if found == pinned else str(Drift(pinned=pinned, found=found))
+
+
+def _fingerprint(series: Series, whole: TimeRange, *, now_ms: int, running: Running) -> Fingerprint:
+    try:
+        return revisions.compute(series, whole, now_ms=now_ms, look=running.check)
+    except StaleRollupError as error:
+        raise JobError(str(error), retryable=True) from error
+
+
+def _ensure(series: Series, wanted: TimeRange, *, now_ms: int, running: Running) -> TimeRange:
+    def show(progress: Progress) -> None:
+        running.report(
+            phase="data",
+            minutes_done=progress.done_ms // 60_000,
+            minutes_total=progress.total_ms // 60_000,
+        )
+
+    try:
+        ensured = exchange_candles.ensure_range(
+            series.exchange,
+            series.symbol,
+            series.timeframe,
+            start_ms=wanted.start_ms,
+            end_ms=wanted.end_ms,
+            now_ms=now_ms,
+            # Of a walk-forward and its folds, one has asked.
+            requested_by=None if running.claim.parent_id else f"job {running.claim.job_id}",
+            stop=running.stop,
+            on_progress=show,
+        )
+    except CandleError as error:
+        raise JobError(str(error), retryable=error.retryable) from error
+    except ValueError as error:
+        raise JobError(str(error)) from error
+    if ensured.stopped:
+        raise StoppedError
+    if ensured.whole is None:
+        raise JobError(f"no candle of {series.timeframe} has closed in the range yet")
+    return ensured.whole
+
+
+def _read(series: Series, whole: TimeRange, running: Running) -> Candles:
+    """The candles of a range as arrays, without a Python object for each."""
+    import numpy as np
+
+    from backtests.engine.candles import Candles
+
+    query, params = _query(series, whole)
+    body = bytearray()
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", params) as copy,
+    ):
+        for block in copy:
+            body += block
+            running.check()
+    kinds = [(">i8" if name == "time_ms" else ">f8") for name in _FIELDS]
+    row = np.dtype(
+        [
+            ("count", ">i2"),
+            *(
+                field
+                for name, kind in zip(_FIELDS, kinds, strict=True)
+                for field in ((f"{name}_length", ">i4"), (name, kind))
+            ),
+        ]
+    )
+    rows = np.frombuffer(body, dtype=row, offset=_HEADER_BYTES, count=_count(body, row.itemsize))
+    column = {name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name in _FIELDS}
+    return Candles(
+        time_ms=column["time_ms"],
+        open=column["open"],
+        high=column["high"],
+        low=column["low"],
+        close=column["close"],
+        volume=column["volume"],
+    )
+
+
+def _count(body: bytearray, row_bytes: int) -> int:
+    count, rest = divmod(len(body) - _HEADER_BYTES - _TRAILER_BYTES, row_bytes)
+    if rest:
+        raise ValueError("the database's binary rows are not of eight bytes a field")
+    return count
+
+
+def _query(series: Series, whole: TimeRange) -> tuple[str, list[object]]:
+    bounds: list[object] = [to_datetime(whole.start_ms), to_datetime(whole.end_ms)]
+    columns = (
+        "(extract(epoch FROM time) * 1000)::int8, open::float8, high::float8, low::float8, "
+        "close::float8, COALESCE(volume, 0)::float8"
+    )
+    where = "symbol = %s AND time >= %s AND time < %s ORDER BY time"
+    if series.exchange == INDEX:
+        table = _INDEX_TABLES[series.timeframe]
+        return f"SELECT {columns} FROM {table} WHERE {where}", [series.symbol, *bounds]
+    table = ExchangeCandle._meta.db_table
+    params = [series.exchange, series.timeframe, series.symbol, *bounds]
+    return (
+        f"SELECT {columns} FROM {table} WHERE exchange = %s AND timeframe = %s AND {where}",
+        params,
+    )

@@ -1,0 +1,112 @@
+"""A run that somebody waits for: done in this process or by workers, and looked at meanwhile."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from backtests import jobs, work
+from backtests.handlers import HANDLERS
+from backtests.models import ENDED, Job, JobType
+
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How far a run is, for a bar: ``total`` is 0 where nobody can say."""
+
+    what: str
+    done: float
+    total: float
+    best: float | None = None
+
+
+def follow(
+    job_id: UUID, *, here: bool, stop: Event, show: Callable[[Seen], None] = lambda _: None
+) -> Job:
+    """Wait until a run has ended, in whatever way; ``stop`` cancels it.
+
+    ``here``: do it, and what it orders, in this process too; workers may take parts of it.
+    """
+    over = Event()
+    doing = Thread(target=_do, args=(job_id, over), name="jobs", daemon=True)
+    if here:
+        doing.start()
+    try:
+        while True:
+            job = Job.objects.get(pk=job_id)
+            show(seen(job))
+            if job.status in ENDED:
+                return job
+            if stop.wait(LOOK_SECONDS):
+                jobs.cancel(job_id)
+    finally:
+        over.set()
+        if here:
+            doing.join()
+
+
+def _do(job_id: UUID, over: Event) -> None:
+    try:
+        while not over.is_set():
+            if not work.work(HANDLERS, seconds=float("inf"), tree=job_id):
+                over.wait(LOOK_SECONDS)
+    finally:
+        connection.close()
+
+
+def seen(job: Job) -> Seen:
+    """How far a run is."""
+    if job.type == JobType.WFO:
+        children = list(Job.objects.filter(parent=job))
+        if children:
+            ended = sum(child.status in ENDED for child in children)
+            done = sum(1.0 if child.status in ENDED else _share(child) for child in children)
+            what = f"folds {ended} of {len(children)}"
+            return Seen(what=what, done=done, total=len(children))
+    return _seen(job)
+
+
+def _seen(job: Job) -> Seen:
+    progress: dict[str, Any] = job.progress
+    if "trials_total" in progress:
+        best = progress.get("best") or {}
+        return Seen(
+            what="trials",
+            done=progress["trials_done"],
+            total=progress["trials_total"],
+            best=best.get("score"),
+        )
+    if "minutes_total" in progress:
+        return Seen(what="candles", done=progress["minutes_done"], total=progress["minutes_total"])
+    return Seen(what=job.error or job.status, done=0, total=0)
+
+
+def _share(job: Job) -> float:
+    found = _seen(job)
+    return found.done / found.total if found.what == "trials" and found.total else 0.0
+
+
+@contextmanager
+def stopping() -> Iterator[Event]:
+    """An event that Ctrl-C and SIGTERM set; the second Ctrl-C is the usual one."""
+    stop = Event()
+
+    def told(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

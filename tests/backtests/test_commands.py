@@ -1,0 +1,187 @@
+"""`manage.py tune` and `walkforward` as a person types them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from backtests import artifacts, engines, following, jobs, work
+from backtests.engine.protocol import StoppedError
+from backtests.following import Seen, follow, seen
+from backtests.handlers import HANDLERS
+from backtests.jobs import Order
+from backtests.models import Job, Status
+from tests.backtests.stored import START_S, SYMBOL, store, trending, tune_payload
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("artifacts_dir"),
+]
+
+TUNE = (
+    *("--strategy", "sma_cross", "--symbol", SYMBOL, "--timeframe", "1h"),
+    *("--from", str(START_S), "--to", str(START_S + 600 * 3_600)),
+    *("--param", "fast=3:9:3", "--param", "slow=15,20,30"),
+    *("--gate", "max_drawdown=0.9", "--gate", "min_trades=1"),
+)
+
+
+def tune(*more: str) -> None:
+    call_command("tune", *TUNE, *more)
+
+
+def walk(*more: str) -> None:
+    call_command("walkforward", *TUNE, "--train-days", "10", "--test-days", "5", *more)
+
+
+def test_tune_prints_the_best_and_where_its_files_lie(capsys: pytest.CaptureFixture[str]):
+    store(trending())
+    tune("--taker-ratio", "0.002", "--seed", "3")
+    job, printed = Job.objects.get(), capsys.readouterr().out
+    best = (job.result or {})["best"]
+    assert "sma_cross by sharpe, in sample: 9 of 9 trials passed the gates" in printed
+    assert f"{best['in_sample']['score']:.3f}" in printed
+    assert f"{best['out_of_sample']['score']:.3f}" in printed
+    assert str(artifacts.root() / "tunes" / str(job.pk)) in printed
+    assert (job.payload["engine_config"]["taker_ratio"], job.payload["seed"]) == (0.002, 3)
+    assert job.payload["param_space"] == {
+        "fast": {"min": 3, "max": 9, "step": 3},
+        "slow": [15, 20, 30],
+    }
+
+
+def test_walkforward_prints_folds_candidates_and_where(capsys: pytest.CaptureFixture[str]):
+    store(trending())
+    walk()
+    job, printed = Job.objects.get(type="wfo"), capsys.readouterr().out
+    assert job.status == Status.SUCCEEDED
+    assert "candidates were among the best of enough folds" in printed
+    assert "2023-11-25" in printed
+    assert "who followed it: return" in printed
+    assert str(artifacts.root() / "wfo" / str(job.pk)) in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--strategy", "astrology"), "strategy_id: no strategy 'astrology'; there are sma_cross"),
+        (("--param", "fats=3"), "param_space: sma_cross has no parameter 'fats'"),
+        (("--param", "fast"), "--param: write it as NAME=VALUE, got 'fast'"),
+        (("--param", "fast=1:9"), "--param: a range is MIN:MAX:STEP, got '1:9'"),
+        (("--param", "fast=1,x"), "--param: 'x' is no number, in '1,x'"),
+        (("--gate", "luck=1"), "gates.luck: unknown"),
+        (("--from", "yesterday"), "--from: 'yesterday' is no point in time: write an ISO date"),
+        (("--to", "2020-01-01"), "data_config.start_ts: must be before end_ts"),
+        (("--exchange", "nasdaq"), "data_config.exchange: unknown exchange 'nasdaq'"),
+        (("--oos-ratio", "2"), "oos_ratio: must be a number above 0 and below 1"),
+        (("--sides", "up"), "engine_config: sides must be long, short or both"),
+    ],
+)
+def test_tune_wrong_input_teaches_and_enqueues_nothing(more: tuple[str, ...], says: str):
+    with pytest.raises(CommandError) as caught:
+        tune(*more)
+    assert (str(caught.value).startswith(says), Job.objects.count()) == (True, 0), caught.value
+
+
+def test_walkforward_too_few_folds_says_what_would_do():
+    with pytest.raises(CommandError, match="holds 1 folds, and min_folds is 3: 35 days would do"):
+        walk("--train-days", "20")
+
+
+def test_tune_that_fails_says_why():
+    with pytest.raises(CommandError, match=r"failed: no candles: index BTC/USDT 1h"):
+        tune()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tune_ctrl_c_cancels_it(number: int, monkeypatch: pytest.MonkeyPatch):
+    store(trending())
+    kernel = engines.engine("kernel")
+
+    class Endless:
+        id, version = "kernel", "1"
+        run_single = kernel.run_single
+
+        def run_sweep(self, *_: Any, should_stop: Any, **__: Any) -> Any:
+            os.kill(os.getpid(), number)
+            while not should_stop():
+                Event().wait(0.01)
+            raise StoppedError(0)
+
+    monkeypatch.setattr(engines, "engine", lambda _: Endless())
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(CommandError, match="Canceled"):
+        tune()
+    assert Job.objects.get().status == Status.CANCELED
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_tune_queue_leaves_it_to_a_worker(capsys: pytest.CaptureFixture[str]):
+    store(trending())
+    over = Event()
+
+    def worker() -> None:
+        try:
+            while not over.is_set():
+                over.wait(0.05)
+                work.work(HANDLERS, seconds=60)
+        finally:
+            connection.close()
+
+    working = Thread(target=worker)
+    working.start()
+    try:
+        tune("--queue")
+    finally:
+        over.set()
+        working.join()
+    assert "out of sample" in capsys.readouterr().out
+
+
+def test_follow_does_what_the_run_orders_and_nothing_else():
+    store(trending())
+    other, _ = jobs.enqueue(Order(type="tune", payload=tune_payload(), priority=1))
+    job, _ = jobs.enqueue(
+        Order(
+            type="wfo",
+            payload=tune_payload(wfo_config={"train_days": 10, "test_days": 5}),
+        )
+    )
+    shown: list[Seen] = []
+    done = follow(job.pk, here=True, stop=Event(), show=shown.append)
+    other.refresh_from_db()
+    assert (done.status, other.status) == (Status.SUCCEEDED, Status.PENDING)
+    assert (shown[-1].what, shown[-1].done, shown[-1].total) == ("folds 3 of 3", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        ({}, Seen(what="pending", done=0, total=0)),
+        (
+            {"minutes_done": 5, "minutes_total": 60},
+            Seen(what="candles", done=5, total=60),
+        ),
+        (
+            {"trials_done": 5, "trials_total": 9, "best": {"score": 1.5}, "minutes_total": 60},
+            Seen(what="trials", done=5, total=9, best=1.5),
+        ),
+    ],
+)
+def test_seen_is_how_far_it_is(progress: dict[str, Any], expected: Seen):
+    assert seen(Job(type="tune", progress=progress)) == expected
+
+
+def test_seen_of_a_walk_forward_counts_its_folds_by_how_far_they_are():
+    parent = Job.objects.create(type="wfo", status="running")
+    Job.objects.create(type="tune", parent=parent, status="succeeded")
+    half = {"trials_done": 5, "trials_total": 10}
+    Job.objects.create(type="tune", parent=parent, status="running", progress=half)
+    assert seen(parent) == Seen(what="folds 1 of 2", done=1.5, total=2)
+    assert following.LOOK_SECONDS < 1
