@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 from market.candles import epoch_ms
@@ -100,7 +99,7 @@ def integer(
 def share(given: Mapping[str, Any], name: str, *, default: float) -> float:
     """A share of a whole: above 0 and below 1."""
     value = given.get(name, default)
-    if type(value) not in (int, float) or not isfinite(value) or not 0 < value < 1:
+    if type(value) not in (int, float) or not 0 < value < 1:
         raise refuse(name, value, "a number above 0 and below 1")
     return float(value)
 

@@ -24,11 +24,13 @@ from redis.exceptions import RedisError
 
 from backtests.models import (
     DEFAULT_PRIORITY,
+    ENDED,
     LIVE,
     MAX_ATTEMPTS,
     IdempotencyKey,
     Job,
     JobEvent,
+    JobType,
     Status,
 )
 
@@ -387,6 +389,8 @@ def retry(job_id: UUID) -> bool:
         "attempt": 0,
         "error": "",
         "result": None,
+        "progress": {},
+        "started_at": None,
         "finished_at": None,
     }
     with transaction.atomic():
@@ -404,6 +408,17 @@ def retry(job_id: UUID) -> bool:
         note(job_id, JobEvent.Level.INFO, "to be done again", children=count)
         _nudge_on_commit(count or 1)
     return True
+
+
+def forget(*, days: int) -> int:
+    """Delete the rows of data jobs that ended so long ago; how many. Runs are kept."""
+    old = Job.objects.filter(
+        type__in=(JobType.DATA_SYNC, JobType.DATA_FETCH),
+        status__in=ENDED,
+        pinned=False,
+        finished_at__lt=_clock(-days * 86_400),
+    )
+    return old.delete()[0]
 
 
 def reap() -> int:

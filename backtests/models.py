@@ -87,6 +87,7 @@ class Job(models.Model):
                 fields=("locked_at",), condition=models.Q(status="running"), name="job_running"
             ),
             models.Index(fields=("workspace_id", "type", "-created_at"), name="job_of_workspace"),
+            models.Index(fields=("-created_at", "id"), name="job_newest"),
         )
 
     def __str__(self) -> str:
@@ -176,6 +177,7 @@ class LeaderboardEntry(models.Model):
 
     class Meta:
         db_table = "leaderboard_entry"
+        verbose_name_plural = "leaderboard"
         constraints = (
             models.UniqueConstraint(fields=("job", "rank"), name="leaderboard_rank_unique"),
         )

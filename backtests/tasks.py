@@ -21,6 +21,7 @@ BEGIN_SECONDS = 60.0
 # while all of them are busy.
 NUDGES_AT_ONCE = 4
 PRUNE_RUN_MS = 3_600_000
+DATA_JOB_DAYS = 30  # there are some hundreds a day
 
 # One job at a time in a process: a tune uses its cores by itself, and where other queues are served
 # too, the other threads are theirs. Who comes in vain is not missed: the one at work looks again.
@@ -68,7 +69,7 @@ def sync_data(which: str, exchange: str | None = None) -> None:
 @shared_task(name="backtests.prune", ignore_result=True)
 @locks.exclusive("prune_artifacts", ttl_ms=PRUNE_RUN_MS)
 def prune() -> None:
-    """Remove the files of old runs."""
+    """Remove the files of old runs, and the rows of old data jobs."""
     now = datetime.fromtimestamp(time.time(), UTC)
     count = artifacts.prune(now=now, keep_days=settings.ARTIFACTS_KEEP_DAYS)
-    log.info("artifacts.pruned", count=count)
+    log.info("artifacts.pruned", count=count, jobs=jobs.forget(days=DATA_JOB_DAYS))

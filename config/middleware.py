@@ -42,7 +42,9 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 CORS_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
-CORS_HEADERS = "Content-Type, Authorization, X-Netron-Version, X-Request-ID, X-Trace-ID"
+CORS_HEADERS = (
+    "Content-Type, Authorization, X-Idempotency-Key, X-Netron-Version, X-Request-ID, X-Trace-ID"
+)
 CORS_EXPOSED = "Retry-After, X-Request-ID, X-Oracle-Simulated"
 CORS_MAX_AGE_SECONDS = "600"
 

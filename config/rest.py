@@ -76,16 +76,10 @@ class ExactJSONRenderer(JSONRenderer):
         return msgspec.json.format(text, indent=indent) if indent else text
 
 
-def exact(number: Decimal) -> str:
-    """All digits of ``number`` in plain notation, without the zeros that end a fraction."""
-    text = jsontext.plain(number)
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _trim(value: Any) -> Any:
     match value:
         case Decimal() if value.is_finite():
-            return Decimal(exact(value)) if value else Decimal(0)
+            return Decimal(jsontext.exact(value)) if value else Decimal(0)
         case str():
             return str.__str__(value)  # DRF's and Django's own kinds of text, which msgspec refuses
         case Mapping():

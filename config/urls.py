@@ -22,14 +22,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config import health, pages, rest, schema, scrape
+from backtests.admin_urls import SHORT as QUEUE_SHORT
+from config import edge_schema, health, pages, rest, schema, scrape
 from config.middleware import API_PATHS
+from ingestion.urls import SHORT as ADMIN_SHORT
 
 ENDPOINTS = (
     "market:symbols",
     "market:ticker",
     "market:ohlcv",
+    "market:ohlcv-csv",
+    "udf:config",
     "prices:all",
+    "ingestion:backfill",
+    "ingestion:backfills",
+    "ingestion:core-symbols",
+    "ingestion:sync-trigger",
+    "ingestion:data-status",
+    "backtests:strategies",
+    "backtests:tune",
+    "backtests:wfo",
+    "backtests:runs",
+    "backtests:leaderboard",
+    "backtests-admin:jobs",
+    "backtests-admin:artifacts",
     "health",
     "health-live",
     "health-ready",
@@ -46,11 +62,14 @@ class Root(APIView):
 
     @extend_schema(tags=["api"], operation_id="root", responses=schema.RootAnswer)
     def get(self, request: Request) -> Response:
-        endpoints = {name: request.build_absolute_uri(reverse(name)) for name in ENDPOINTS}
+        paths = {name: reverse(name) for name in ENDPOINTS} | edge_schema.ENDPOINTS
+        endpoints = {name: request.build_absolute_uri(path) for name, path in paths.items()}
+        socket = request.build_absolute_uri(edge_schema.WEBSOCKET).replace("http", "ws", 1)
         one = request.build_absolute_uri(reverse("prices:one", args=["btc-usdt"]))
         return Response(
             {
-                "endpoints": endpoints | {"prices:one": one, "prices:receipt": f"{one}/sources"},
+                "endpoints": endpoints
+                | {"prices:one": one, "prices:receipt": f"{one}/sources", "prices:socket": socket},
                 "documentation": request.build_absolute_uri(reverse("docs")),
             }
         )
@@ -61,11 +80,18 @@ urlpatterns = [
     path("", pages.board, name="board"),
     path("board.json", pages.Board.as_view(), name="board-rows"),
     path("prices/<str:text>", pages.receipt, name="receipt"),
+    path("backtests/", include("backtests.page_urls")),
     # Before the admin's own, whose passwords anyone could guess at without an end.
     path("admin/login/", rest.limited("login", methods=("POST",))(admin.site.login)),
+    # The API's short names; the admin's own answer to what it does not know is its login.
+    path("admin/", include([*ADMIN_SHORT, *QUEUE_SHORT])),
     path("admin/", admin.site.urls),
     path("api/v1/", Root.as_view(), name="root"),
     path("api/v1/market/", include("market.urls")),
+    path("api/v1/udf/", include("market.udf_urls")),
+    path("api/v1/admin/", include("ingestion.urls")),
+    path("api/v1/admin/", include("backtests.admin_urls")),
+    path("api/v1/backtests/", include("backtests.urls")),
     path("api/v1/", include("prices.urls")),
     path("api/v1/health", health.Health.as_view(), name="health"),
     path("api/v1/health/live", health.Live.as_view(), name="health-live"),

@@ -336,8 +336,12 @@ def test_cancel_while_children_end_never_deadlocks_and_ends_all():
 
 def test_retry_failed_job_starts_over():
     job = put(max_attempts=1)
-    jobs.fail(take(), "no", retryable=True)
+    held = take()
+    jobs.renew(held, {"trials_done": 7})
+    jobs.fail(held, "no", retryable=True)
     assert jobs.retry(job.pk)
+    job.refresh_from_db()
+    assert (job.progress, job.started_at, job.finished_at) == ({}, None, None)
     assert take().attempt == 1
 
 
@@ -419,3 +423,13 @@ def test_due_count_counts_what_could_be_claimed():
     put()
     take()
     assert jobs.due_count() == 1
+
+
+def test_forget_deletes_old_data_jobs_only():
+    old, young, run = put(type="data_fetch"), put(type="data_fetch"), put(type="tune")
+    for _ in range(3):
+        jobs.finish(take(), {})
+    long_ago = timezone.now() - timedelta(days=31)
+    Job.objects.filter(pk__in=[old.pk, run.pk]).update(finished_at=long_ago)
+    jobs.forget(days=30)
+    assert set(Job.objects.values_list("pk", flat=True)) == {young.pk, run.pk}

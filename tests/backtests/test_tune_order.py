@@ -91,6 +91,7 @@ def test_parse_normalises_symbol_timeframe_and_exchange():
         ({"engine_config": {"taker_ratio": "free"}}, "engine_config", "finite number, got 'free'"),
         ({"engine_config": {"timeframe": "1m"}}, "engine_config.timeframe", "unknown"),
         ({"oos_ratio": 1}, "oos_ratio", "above 0 and below 1, got 1"),
+        ({"oos_ratio": 10**400}, "oos_ratio", "above 0 and below 1, got 1000"),
         ({"oos_ratio": float("nan")}, "oos_ratio", "above 0 and below 1, got nan"),
         ({"seed": 1.5}, "seed", "whole number"),
         ({"max_trials": 0}, "max_trials", "from 1 to 100000, got 0"),

@@ -1,0 +1,150 @@
+"""What a request asks for: its body, its filters, its job; or an error that teaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+
+from backtests.jobs import Idempotency
+from backtests.models import Job, JobType, Status
+from market import query
+from market.query import ApiError, invalid
+
+MAX_BODY_BYTES = 1_048_576  # a space of thousands of values
+MAX_KEY_CHARS = 200
+MAX_WORKSPACE_CHARS = 64
+DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1_000, 1_000_000
+TUNE, WFO = JobType.TUNE.value, JobType.WFO.value
+RUN_TYPES = (TUNE, WFO)
+
+_STATUSES = tuple(map(str, Status.values))
+
+
+def body(request: Request) -> Mapping[str, Any]:
+    """The JSON object that was sent. Raises ApiError, and ParseError for what is none."""
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    if length > MAX_BODY_BYTES:
+        raise ApiError(
+            413,
+            "TOO_LARGE",
+            f"the body has {length} bytes, and at most {MAX_BODY_BYTES} are read",
+            {"bytes": length, "max_bytes": MAX_BODY_BYTES},
+        )
+    try:
+        data = request.data
+    except RecursionError:
+        raise ParseError("the body is nested too deeply") from None
+    if not isinstance(data, Mapping):
+        raise ParseError("the body must be a JSON object, such as {}")
+    return data
+
+
+def digest(given: Mapping[str, Any]) -> str:
+    """SHA-256 of the body, whatever the order of its fields and its spaces.
+
+    Raises ParseError for what is JSON, but nothing that the database can keep.
+    """
+    try:
+        text = json.dumps(
+            given, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        data = text.encode()
+    except RecursionError:
+        raise ParseError("the body is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ParseError("the body has half a surrogate pair, which is no text") from None
+    except ValueError:
+        raise ParseError("the body has a number beyond all bounds") from None
+    if "\\u0000" in text:
+        raise ParseError("the body has a NUL character")
+    return sha256(data).hexdigest()
+
+
+def idempotency(request: Request, endpoint: str, given: Mapping[str, Any]) -> Idempotency | None:
+    """What makes a repeated POST the same one, if it has a key. Checks the body, key or none."""
+    found = digest(given)
+    key = request.headers.get("X-Idempotency-Key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isascii() or not key.isprintable():
+        accepted = f"1 to {MAX_KEY_CHARS} printable ASCII characters"
+        raise invalid("X-Idempotency-Key", key, accepted)
+    return Idempotency(endpoint=endpoint, key=key, digest=found)
+
+
+def job(job_id: UUID) -> Job:
+    """The job of this id. Raises ApiError."""
+    found = Job.objects.filter(pk=job_id).first()
+    if found is None:
+        message = f"there is no job {job_id}: GET /api/v1/admin/jobs lists what there is"
+        raise ApiError(404, "JOB_UNKNOWN", message, {"id": str(job_id)})
+    return found
+
+
+def run(run_id: UUID) -> Job:
+    """The tune or walk-forward of this id. Raises ApiError."""
+    found = Job.objects.filter(pk=run_id, type__in=RUN_TYPES).first()
+    if found is None:
+        message = f"there is no run {run_id}: GET /api/v1/backtests/runs lists what there is"
+        raise ApiError(404, "RUN_UNKNOWN", message, {"run_id": str(run_id)})
+    return found
+
+
+def jobs(params: Mapping[str, str], *, types: tuple[str, ...]) -> QuerySet[Job]:
+    """Jobs as the query narrows them down: by workspace, type and status."""
+    found = Job.objects.filter(type__in=types)
+    if workspace := workspace_id(params):
+        found = found.filter(workspace_id=workspace)
+    if params.get("type"):
+        found = found.filter(type=query.choice(params, "type", types, default=""))
+    if params.get("status"):
+        found = found.filter(status=query.choice(params, "status", _STATUSES, default=""))
+    return found
+
+
+def workspace_id(params: Mapping[str, str]) -> str | None:
+    """The workspace that the query is about, if it names one."""
+    text = params.get("workspace_id") or None
+    if text is not None and (len(text) > MAX_WORKSPACE_CHARS or "\0" in text):
+        raise invalid("workspace_id", text, f"a text of 1 to {MAX_WORKSPACE_CHARS} characters")
+    return text
+
+
+def uuid(params: Mapping[str, str], field: str) -> UUID | None:
+    """The id that ``field`` is; None where it is not asked for."""
+    text = params.get(field)
+    if not text:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        example = "an id such as 7c9e6679-7425-40de-944b-e07fc1f90ae7"
+        raise invalid(field, text, example) from None
+
+
+def page(params: Mapping[str, str]) -> tuple[int, int]:
+    """How many rows to answer, and how many to leave out before them."""
+    limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
+    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows")
+    return DEFAULT_LIMIT if limit is None else limit, offset or 0
+
+
+def paged(rows: QuerySet[Any], params: Mapping[str, str]) -> tuple[list[Any], dict[str, Any]]:
+    """A page of rows, and what says where the next one begins. Counts nothing."""
+    limit, offset = page(params)
+    found = list(rows[offset : offset + limit + 1])
+    more = len(found) > limit
+    meta = {
+        "count": min(len(found), limit),
+        "limit": limit,
+        "offset": offset,
+        "next": offset + limit if more else None,
+    }
+    return found[:limit], meta

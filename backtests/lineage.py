@@ -1,0 +1,63 @@
+"""Which candles a run read, and whether they are still the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from backtests.data import drifted
+from backtests.models import Job
+from market import revisions
+from market.coverage import Series
+from market.ranges import TimeRange
+from market.revisions import StaleRollupError
+
+
+def data(row: Job) -> Mapping[str, Any] | None:
+    """What a run's result says of its candles; None while it has none."""
+    found = row.result.get("data") if isinstance(row.result, Mapping) else None
+    return found if isinstance(found, Mapping) else None
+
+
+def series(found: Mapping[str, Any]) -> Series:
+    """Whose candles they are."""
+    return Series(exchange=found["exchange"], symbol=found["symbol"], timeframe=found["timeframe"])
+
+
+def whole(found: Mapping[str, Any]) -> TimeRange:
+    """The range they are of."""
+    return TimeRange(start_ms=found["start_ms"], end_ms=found["end_ms"])
+
+
+def of(row: Job) -> dict[str, Any] | None:
+    """The candles of a run with their revision and drift; None while it has none.
+
+    Reads all of them to tell, which takes a second for a million.
+    """
+    found = data(row)
+    if found is None:
+        return None
+    return {
+        "exchange": found["exchange"],
+        "symbol": found["symbol"],
+        "timeframe": found["timeframe"],
+        "start_ts": found["start_ms"] // 1_000,
+        "end_ts": found["end_ms"] // 1_000,
+        "revision": found["revision"],
+        "row_count": found["row_count"],
+        "drift": _drift(found),
+    }
+
+
+def _drift(found: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        now = revisions.compute(series(found), whole(found), now_ms=time.time_ns() // 1_000_000)
+    except StaleRollupError as error:
+        return {"changed": None, "message": f"unknown for the moment: {error}"}
+    except (OperationalError, InterfaceError):
+        return {"changed": None, "message": "unknown: reading the candles again took too long"}
+    message = drifted(found, now)
+    return {"changed": bool(message), "message": message or "the candles are the same as then"}

@@ -1,0 +1,90 @@
+"""What `manage.py tune` and `walkforward` show: a bar while it runs, then the best in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+from django.core.management.base import CommandError, OutputWrapper
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from backtests import artifacts, jobs
+from backtests.following import Seen, follow, stopping
+from backtests.jobs import Order
+from backtests.models import Job, Status
+
+WIDTH = 120  # where the output is no terminal
+
+
+def carry_out(order: Order, *, queue: bool) -> Job:
+    """Enqueue a run and follow it to its end. Raises CommandError where that is no success."""
+    job, _ = jobs.enqueue(order)
+    with stopping() as stop, _bar() as show:
+        job = follow(job.pk, here=not queue, stop=stop, show=show)
+    if job.status == Status.CANCELED:
+        raise CommandError(f"Canceled: {job.type} {job.pk}")
+    if job.status == Status.FAILED:
+        raise CommandError(f"{job.type} {job.pk} failed: {job.error}")
+    return job
+
+
+def console(out: OutputWrapper) -> Console:
+    """What tables are written with."""
+    file = cast(IO[str], out)
+    return Console(file=file) if out.isatty() else Console(file=file, width=WIDTH)
+
+
+def say_where(job: Job, out: OutputWrapper) -> None:
+    """The run's id and folder."""
+    out.write(f"{job.type} {job.pk}  {artifacts.root() / artifacts.folder(job.type, job.pk)}\n")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]]) -> Table:
+    """Candidates, the best first: their parameters, then the columns."""
+    made = Table()
+    names = list(rows[0]["params"]) if rows else []
+    for name in (*names, *columns):
+        made.add_column(name, justify="right")
+    for row in rows:
+        made.add_row(
+            *(f"{row['params'][name]:g}" for name in names),
+            *(read(row) for read in columns.values()),
+        )
+    return made
+
+
+def decimal(value: float | None) -> str:
+    """A ratio or score to three decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:,.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent."""
+    return "–" if value is None else f"{value:,.1%}"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Seen], None]]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[best]}"),
+        console=Console(stderr=True),
+    ) as progress:
+        task = progress.add_task("pending", total=None, best="")
+
+        def show(seen: Seen) -> None:
+            progress.update(
+                task,
+                description=seen.what,
+                completed=seen.done,
+                total=seen.total or None,
+                best="" if seen.best is None else f"best {decimal(seen.best)}",
+            )
+
+        yield show
