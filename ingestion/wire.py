@@ -27,6 +27,7 @@ MAX_TEXT_CHARS = 100  # KuCoin has sent 30 decimals; a longer number or name is 
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _DAY_MS = 86_400_000
+_ZERO = Decimal(0)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,7 +102,7 @@ def _number(value: Any) -> Decimal | None:
         number = Decimal(value)
     else:
         return None
-    return number if 0 <= number < MAX_AMOUNT else None
+    return number if _ZERO <= number < MAX_AMOUNT else None
 
 
 def price(row: Any, key: str | int) -> Decimal:

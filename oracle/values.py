@@ -196,7 +196,7 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise ValueError(f"trade_count must be an int of at least 0, got {self.trade_count!r}")
 
     def _prices_hold(self) -> bool:
-        """Do the usual four hold, for less than one by one? False: ask each, to say what is wrong."""
+        """Do all four hold, asked at once? False: ask each, to say which does not and why."""
         opened, high, low, close = self.open, self.high, self.low, self.close
         return (
             type(opened) is type(high) is type(low) is type(close) is Decimal

@@ -54,7 +54,7 @@ class PriceRow(models.Model):
     sources = ArrayField(models.CharField(max_length=32))
     volume = optional_field()
 
-    objects = Periods.as_manager()  # type: ignore[django-manager-missing]  # made at run time
+    objects = Periods.as_manager()
 
     class Meta:
         managed = False

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from operator import sub
 from typing import NamedTuple
 
 from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Minute, Tape
@@ -47,7 +48,8 @@ class CandleBook:
             return None
         ends = [*(end for end in shape.ends if end < count), count]
         first = shape.first_number
-        return _fold(shape, tape.lots_before_each([first, *[first + end for end in ends]]), count)
+        lots = tape.lots_before_each([first, *[first + end for end in ends]])
+        return _fold(shape, list(map(sub, lots[1:], lots)), count)
 
     def minutes(self, start: int, end: int) -> list[Candle | None]:
         """Return the candle of each whole minute in [start, end), None without a trade."""
@@ -58,12 +60,12 @@ class CandleBook:
             first = shape.first_number
             numbers += [first + end for end in shape.ends]
         lots = self._tape.lots_before_each(numbers)
+        traded = list(map(sub, lots[1:], lots))
         candles: list[Candle | None] = []
         at = 0
         for shape in shapes:
-            after = at + len(shape.ends)
-            count = shape.trade_count
-            candles.append(_fold(shape, lots[at : after + 1], count) if count else None)
+            after, count = at + len(shape.ends), shape.trade_count
+            candles.append(_fold(shape, traded[at:after], count) if count else None)
             at = after
         return candles
 
@@ -118,31 +120,25 @@ class CandleBook:
             yield start, self.bucket(start, minutes=minutes, now_ms=now_ms)
 
 
-def _fold(shape: Minute, lots: Sequence[int], count: int) -> Candle:
+def _fold(shape: Minute, traded: Sequence[int], count: int) -> Candle:
     """Return the candle of a minute's first ``count`` trades, at least one.
 
-    ``lots`` is the volume of all trades before the minute and after each of its levels.
+    ``traded`` is the volume on each of its levels, as far as they come to it.
     """
-    prices, bits = shape.prices, shape.bits >> 36
-    used = len(lots) - 1
-    if used < len(prices):
-        prices = prices[:used]
-    previous = lots[0]
+    prices, bits = shape.prices[: len(traded)], shape.bits
     before = prices[0]
     quote = buy_lots = buy_quote = 0
-    for price, after in zip(prices, lots[1:], strict=True):
-        traded = after - previous
-        worth = price * traded
+    for level, (price, lots) in enumerate(zip(prices, traded, strict=True), 36):
+        worth = price * lots
         quote += worth
         # As `taker_buys` says: an uptick was bought.
-        if price > before or (price == before and bits & 1):
-            buy_lots += traded
+        if price > before or (price == before and bits >> level & 1):
+            buy_lots += lots
             buy_quote += worth
-        previous, before = after, price
-        bits >>= 1
+        before = price
     return Candle(
         prices[0], max(prices), min(prices), prices[-1],
-        previous - lots[0], quote, count, buy_lots, buy_quote,
+        sum(traded), quote, count, buy_lots, buy_quote,
     )  # fmt: skip
 
 

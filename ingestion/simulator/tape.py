@@ -151,14 +151,12 @@ class Tape:
 
     def minute(self, minute: int) -> Minute:
         """Return a minute's levels; a minute without a trade has none."""
-        first = self.count_before(minute)
         return self._shape(
             minute,
-            first=first,
-            count=self.count_before(minute + 1) - first,
+            numbers=(self.count_before(minute), self.count_before(minute + 1)),
+            bounds=(self.boundary(minute), self.boundary(minute + 1)),
             bits=mix(self._shape_key, minute),
             jitter=mix(self._level_key, minute),
-            bounds=(self.boundary(minute), self.boundary(minute + 1)),
         )
 
     def minutes(self, start: int, end: int) -> list[Minute]:
@@ -181,17 +179,25 @@ class Tape:
             )
         )
         return [
-            self._shape(minute, first=first, count=after - first, bits=bits, jitter=jitter, bounds=ends)
-            for minute, (first, after), bits, jitter, ends in zip(
-                minutes, pairwise(counts), shapes, jitters, bounds, strict=True
+            self._shape(minute, numbers=numbers, bounds=between, bits=bits, jitter=jitter)
+            for minute, numbers, between, bits, jitter in zip(
+                minutes, pairwise(counts), bounds, shapes, jitters, strict=True
             )
         ]
 
     def _shape(
-        self, minute: int, *, first: int, count: int, bits: int, jitter: int, bounds: tuple[int, int]
+        self,
+        minute: int,
+        *,
+        numbers: tuple[int, int],
+        bounds: tuple[int, int],
+        bits: int,
+        jitter: int,
     ) -> Minute:
-        """Return a minute of all that is random in it; ``bounds``: on what it opens and closes."""
+        """Return a minute of all that is random in it, and of what it begins and ends with."""
+        first, after = numbers
         before, close = bounds
+        count = after - first
         prices: Sequence[int]
         if count < 2:
             prices = [close] * count

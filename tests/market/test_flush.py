@@ -132,6 +132,29 @@ def test_when_the_commit_fails_nothing_is_forgotten(monkeypatch):
     assert run("2") == flush.Flushed(created=3)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_is_killed_within_copy_fails_with_djangos_error(monkeypatch):
+    fill(2)
+    make = candles._row
+    other = connections.create_connection("default")
+
+    def kill(*one):
+        ours = connection.connection.info.backend_pid
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [ours])
+        return make(*one)
+
+    monkeypatch.setattr(candles, "_row", kill)
+    try:
+        with pytest.raises(OperationalError):
+            run("1")
+    finally:
+        other.close()
+        connection.close()
+    monkeypatch.undo()
+    assert run("2") == flush.Flushed(created=2)
+
+
 def test_when_the_worker_dies_after_the_commit_the_next_flush_finishes(monkeypatch):
     fill(2)
 

@@ -82,6 +82,10 @@ def test_trade_refuses(wrong):
         {"high": D("2.5")},
         {"low": D("2.5")},
         {"low": D(0)},
+        {"high": D("1e20")},
+        {"close": D("NaN")},
+        {"open": 2.0},
+        {"open": D("2." + "1" * 50)},
         {"volume": D(-1)},
         {"open_ms": 0},
         {"trade_count": -1},
@@ -93,3 +97,9 @@ def test_candle_refuses(wrong):
     Candle(**CANDLE)
     with pytest.raises(ValueError, match=r"must"):
         Candle(**{**CANDLE, **wrong})
+
+
+def test_candle_of_few_digits_after_many_zeros_is_one():
+    price = D("0." + "0" * 17 + "1" * 40)
+    candle = Candle(**{**CANDLE, "open": price, "high": price, "low": price, "close": price})
+    assert candle.close == price

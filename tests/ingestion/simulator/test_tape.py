@@ -6,6 +6,7 @@ import pytest
 
 from ingestion.simulator.candles import Candle, CandleBook, CandleCache
 from ingestion.simulator.markets import default_markets
+from ingestion.simulator.noise import mix, mix_each
 from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Trade
 from ingestion.simulator.venue import Market, Universe
 
@@ -215,3 +216,20 @@ def test_no_trade_is_outside_the_bounds_of_its_hour(
         low, high = tape.hour_bounds(hour)
         found = [tape.extremes(minute) for minute in range(hour * 60, hour * 60 + 60)]
         assert all(low <= least and most <= high for least, most in filter(None, found))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 97, 1_001])
+def test_mix_each_is_mix_of_each(count):
+    numbers = [7 * number**3 for number in range(count)]
+    for key in (0, 1, 0xDEADBEEFCAFEBABE, 2**64 - 1):
+        assert mix_each(key, numbers) == [mix(key, number) for number in numbers]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=PAIR_IDS)
+def test_minutes_together_are_those_one_by_one(universe, pair):
+    market = market_of(universe, pair)
+    span = range(MINUTE - 95, MINUTE)
+    tape, candles = market.tape, market.candles
+    assert tape.minutes(span.start, span.stop) == [tape.minute(minute) for minute in span]
+    assert candles.minutes(span.start, span.stop) == [candles.minute(minute) for minute in span]
+    assert candles.minutes(MINUTE, MINUTE) == []
