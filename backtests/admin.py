@@ -212,7 +212,7 @@ def _retry(job_id: UUID) -> str | None:
     status = Job.objects.values_list("status", flat=True).get(pk=job_id)
     if status in LIVE or status == Status.SUCCEEDED:
         return f"it is {status}: only one that failed or was canceled can be retried"
-    return "it is part of a job that has ended: retry that one"
+    return "it is part of a job that has ended or goes on without it: retry that one"
 
 
 def _job_link(row: Job) -> SafeString:

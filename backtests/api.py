@@ -144,7 +144,8 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class Leaderboard(APIView):
     """The candidates that finished runs recommend, the best first; `Accept: text/csv` for a file.
 
-    Scores of different objectives do not compare: name one.
+    Scores of different objectives do not compare: name one. Nor do those of a tune, of its one
+    out-of-sample part, and of a walk-forward, of many folds: `type` says which it is.
     """
 
     permission_classes = (IsAdminUser,)

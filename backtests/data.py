@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
+from backtests.jobs import Claim
 from backtests.work import JobError, Running, StoppedError
 from ingestion import exchange_candles
 from ingestion.exchange_candles import CandleError, Progress
@@ -17,6 +18,7 @@ from market.coverage import INDEX, Series
 from market.models import Candle1m, ExchangeCandle
 from market.ranges import TimeRange
 from market.revisions import Drift, Fingerprint, StaleRollupError
+from oracle.values import RESOLUTIONS
 
 if TYPE_CHECKING:
     from backtests.engine.candles import Candles
@@ -38,6 +40,11 @@ class Dataset:
     fingerprint: Fingerprint
 
     @property
+    def expected_count(self) -> int:
+        """How many candles a range without holes has."""
+        return self.whole.length_ms // RESOLUTIONS[self.series.timeframe]
+
+    @property
     def lineage(self) -> dict[str, Any]:
         """Which candles, as a result states it."""
         return {
@@ -47,6 +54,7 @@ class Dataset:
             "start_ms": self.whole.start_ms,
             "end_ms": self.whole.end_ms,
             "row_count": self.fingerprint.row_count,
+            "expected_count": self.expected_count,
             "revision": self.fingerprint.shown,
             "checksum": self.fingerprint.checksum,
         }
@@ -63,9 +71,11 @@ def prepare(series: Series, wanted: TimeRange, *, now_ms: int, running: Running)
     found = read(series, whole, now_ms=now_ms, running=running)
     fingerprint = found.fingerprint
     revisions.pin(series, whole, now_ms=now_ms, found=fingerprint)
+    # Of our own index nothing is fetched: its history may begin long after the range does.
     running.note(
-        "info",
-        f"data pinned: {fingerprint.row_count} candles, revision {fingerprint.shown}",
+        "info" if fingerprint.row_count == found.expected_count else "warn",
+        f"data pinned: {fingerprint.row_count} of {found.expected_count} candles, "
+        f"revision {fingerprint.shown}",
         revision=fingerprint.shown,
         row_count=fingerprint.row_count,
     )
@@ -121,8 +131,7 @@ def _ensure(series: Series, wanted: TimeRange, *, now_ms: int, running: Running)
             start_ms=wanted.start_ms,
             end_ms=wanted.end_ms,
             now_ms=now_ms,
-            # Of a walk-forward and its folds, one has asked.
-            requested_by=None if running.claim.parent_id else f"job {running.claim.job_id}",
+            requested_by=_asking(running.claim),
             stop=running.stop,
             on_progress=show,
         )
@@ -135,6 +144,12 @@ def _ensure(series: Series, wanted: TimeRange, *, now_ms: int, running: Running)
     if ensured.whole is None:
         raise JobError(f"no candle of {series.timeframe} has closed in the range yet")
     return ensured.whole
+
+
+def _asking(claim: Claim) -> str | None:
+    """Who asks for the candles: of a walk-forward and its folds one does, and not once more with
+    each attempt, or a symbol whose pages fail would be promoted for that."""
+    return f"job {claim.job_id}" if claim.parent_id is None and claim.attempt == 1 else None
 
 
 def _read(series: Series, whole: TimeRange, running: Running) -> Candles:

@@ -380,8 +380,9 @@ def _cancel(ids: Collection[UUID]) -> int:
 def retry(job_id: UUID) -> bool:
     """Have a job that failed or was canceled done again, with those below it that were too.
 
-    False when it has not ended so, or is a child of one that has ended: that one is to be tried
-    again. Raises IntegrityError when a live job has its dedupe key.
+    False when it has not ended so, or is a child of one that has ended, or that a worker has, which
+    goes on without it: that one is to be tried again. Raises IntegrityError when a live job has its
+    dedupe key.
     """
     ended = (Status.FAILED, Status.CANCELED)
     fresh: dict[str, Any] = {
@@ -398,7 +399,7 @@ def retry(job_id: UUID) -> bool:
         _lock(parent_id)
         below = _lock_tree(job_id)
         job = Job.objects.select_related("parent").get(pk=job_id)
-        if job.status not in ended or (job.parent and job.parent.status not in LIVE):
+        if job.status not in ended or not _waits_again(job.parent):
             return False
         again = Job.objects.filter(pk__in=below, status__in=ended)
         count = again.update(**fresh, run_after=_clock())
@@ -407,6 +408,17 @@ def retry(job_id: UUID) -> bool:
         Job.objects.filter(pk=job_id).update(**fresh, run_after=_clock())
         note(job_id, JobEvent.Level.INFO, "to be done again", children=count)
         _nudge_on_commit(count or 1)
+    return True
+
+
+def _waits_again(parent: Job | None) -> bool:
+    """Whether a parent, whose row is locked, waits for a child that is to be done again."""
+    if parent is None:
+        return True
+    if parent.locked_by or parent.status not in LIVE:
+        return False
+    # It may be due already, with nobody at it yet: its last child was the last one then.
+    Job.objects.filter(pk=parent.pk).update(status=Status.RUNNING)
     return True
 
 

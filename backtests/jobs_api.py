@@ -72,7 +72,10 @@ class RetryJob(APIView):
 
 def _why_not(row: Job) -> str:
     if row.status in ("failed", "canceled"):
-        return f"job {row.pk} is part of {row.parent_id}, which has ended: retry that one"
+        return (
+            f"job {row.pk} is part of {row.parent_id}, which has ended or goes on without it: "
+            "retry that one"
+        )
     return f"job {row.pk} is {row.status}: only one that failed or was canceled can be retried"
 
 

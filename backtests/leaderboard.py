@@ -53,9 +53,12 @@ def read(
 ) -> QuerySet[LeaderboardEntry]:
     """Entries, the best first; of one workspace and one objective where they are named.
 
-    Scores of different objectives do not compare.
+    Scores of different objectives do not compare, nor does a tune's, of one out-of-sample part,
+    with a walk-forward's, of many: the job's type says which it is.
     """
-    found = LeaderboardEntry.objects.select_related("job")
+    found = LeaderboardEntry.objects.select_related("job").only(
+        *(each.attname for each in LeaderboardEntry._meta.concrete_fields), "job__type"
+    )
     if workspace_id is not None:
         found = found.filter(workspace_id=workspace_id)
     if objective is not None:

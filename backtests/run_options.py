@@ -9,7 +9,10 @@ from typing import Any
 from backtests.engine.registry import ENGINE_IDS, KERNEL
 from backtests.fields import OrderError
 from backtests.strategies.registry import STRATEGIES
+from ingestion.exchange_candles import SETTLE_MS
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
+from market import timeframes
+from oracle.values import RESOLUTIONS
 
 _ENGINE = {
     "initial_cash": (float, "money at the start"),
@@ -63,9 +66,9 @@ def payload(options: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:
     return {
         "workspace_id": options["workspace"],
         "strategy_id": options["strategy"],
-        "param_space": dict(_named("--param", text, values) for text in options["param"]),
+        "param_space": _mapping("--param", options["param"], values),
         "objective": options["objective"],
-        "gates": dict(_named("--gate", text, number) for text in options["gate"]),
+        "gates": _mapping("--gate", options["gate"], number),
         "data_config": {
             "exchange": options["exchange"],
             "symbol": options["symbol"],
@@ -80,12 +83,32 @@ def payload(options: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:
     }
 
 
+def settled_now_ms(timeframe: str, *, clock_ms: int) -> int:
+    """The ``now`` of what was typed: the end of the last candle closed for good, so that ``-5d`` to
+    ``now`` are five whole days, and folds that fit them are there."""
+    try:
+        step_ms = RESOLUTIONS[timeframes.normalise(timeframe)]
+    except timeframes.UnknownTimeframeError:  # refused with the order
+        return clock_ms
+    return (clock_ms - SETTLE_MS) // step_ms * step_ms
+
+
 def moment(text: str, option: str, *, now_ms: int) -> int:
     """Unix seconds of what was typed."""
     try:
         return read_moment(text, now_ms=now_ms) // 1_000
     except ValueError as error:
         raise OrderError(option, str(error)) from error
+
+
+def _mapping(option: str, texts: Iterable[str], read: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = _named(option, text, read)
+        if name in found:
+            raise OrderError(option, f"{name} stands there twice")
+        found[name] = value
+    return found
 
 
 def _named(option: str, text: str, read: Any) -> tuple[str, Any]:

@@ -38,7 +38,12 @@ def console(out: OutputWrapper) -> Console:
 
 
 def say_where(job: Job, out: OutputWrapper) -> None:
-    """The run's id and folder."""
+    """Which candles it read, its id and its folder."""
+    read = (job.result or {})["data"]
+    out.write(
+        f"{read['row_count']} of {read['expected_count']} candles from {read['start']} to "
+        f"{read['end']}, revision {read['revision']}\n"
+    )
     out.write(f"{job.type} {job.pk}  {artifacts.root() / artifacts.folder(job.type, job.pk)}\n")
 
 

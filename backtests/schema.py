@@ -338,6 +338,7 @@ LeaderboardAnswer = inline_serializer(
                 {
                     "score": _NUMBER(help_text="Higher is better."),
                     "objective": serializers.ChoiceField(OBJECTIVES),
+                    "type": serializers.ChoiceField(RUN_TYPES),
                     "strategy_id": serializers.CharField(),
                     "exchange": serializers.CharField(),
                     "symbol": serializers.CharField(),

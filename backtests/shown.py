@@ -107,6 +107,7 @@ def leader(row: LeaderboardEntry) -> dict[str, Any]:
     return {
         "score": row.score,
         "objective": row.objective,
+        "type": row.job.type,
         "strategy_id": row.strategy_id,
         "exchange": row.exchange,
         "symbol": row.symbol,

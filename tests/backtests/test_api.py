@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from backtests.models import Job, LeaderboardEntry
 from oracle.jsontext import decode
@@ -229,6 +230,15 @@ def test_leaderboard_is_best_first(staff: Client, leaders: Job):
     assert decode(staff.get(path, {"limit": 1}).content)["count"] == 1
     assert decode(staff.get(path, {"objective": "calmar"}).content)["count"] == 0
     assert decode(staff.get(path, {"workspace_id": "other"}).content)["count"] == 0
+
+
+def test_leaderboard_tells_a_tune_from_a_walk_forward(staff: Client, leaders: Job):
+    Job.objects.filter(pk=leaders.pk).update(type="wfo")
+    with CaptureQueriesContext(connection) as queries:
+        body = decode(staff.get(f"{BASE}/leaderboard").content)
+    assert sum("leaderboard_entry" in each["sql"] for each in queries) == 1
+    assert not any('"payload"' in each["sql"] for each in queries)  # nor any of a run's bulk
+    assert {row["type"] for row in body["leaderboard"]} == {"wfo"}
 
 
 def test_leaderboard_as_csv(staff: Client, leaders: Job):

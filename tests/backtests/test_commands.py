@@ -11,12 +11,17 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from backtests import artifacts, engines, following, jobs, work
+from backtests import artifacts, engines, following, jobs, run_options, work
 from backtests.engine.protocol import StoppedError
+from backtests.folds import DAY_MS
 from backtests.following import Seen, follow, seen
 from backtests.handlers import HANDLERS
 from backtests.jobs import Order
 from backtests.models import Job, Status
+from ingestion import exchange_candles
+from market import timeframes
+from market.ranges import TimeRange
+from oracle.values import RESOLUTIONS
 from tests.backtests.stored import START_S, SYMBOL, store, trending, tune_payload
 
 pytestmark = [
@@ -49,6 +54,7 @@ def test_tune_prints_the_best_and_where_its_files_lie(capsys: pytest.CaptureFixt
     assert f"{best['in_sample']['score']:.3f}" in printed
     assert f"{best['out_of_sample']['score']:.3f}" in printed
     assert str(artifacts.root() / "tunes" / str(job.pk)) in printed
+    assert "600 of 600 candles from 2023-11" in printed
     assert (job.payload["engine_config"]["taker_ratio"], job.payload["seed"]) == (0.002, 3)
     assert job.payload["param_space"] == {
         "fast": {"min": 3, "max": 9, "step": 3},
@@ -72,6 +78,8 @@ def test_walkforward_prints_folds_candidates_and_where(capsys: pytest.CaptureFix
     [
         (("--strategy", "astrology"), "strategy_id: no strategy 'astrology'; there are sma_cross"),
         (("--param", "fats=3"), "param_space: sma_cross has no parameter 'fats'"),
+        (("--param", "fast=3"), "--param: fast stands there twice"),
+        (("--gate", "min_trades=3"), "--gate: min_trades stands there twice"),
         (("--param", "fast"), "--param: write it as NAME=VALUE, got 'fast'"),
         (("--param", "fast=1:9"), "--param: a range is MIN:MAX:STEP, got '1:9'"),
         (("--param", "fast=1,x"), "--param: 'x' is no number, in '1,x'"),
@@ -87,6 +95,23 @@ def test_tune_wrong_input_teaches_and_enqueues_nothing(more: tuple[str, ...], sa
     with pytest.raises(CommandError) as caught:
         tune(*more)
     assert (str(caught.value).startswith(says), Job.objects.count()) == (True, 0), caught.value
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1hour", "1d"])
+def test_walkforward_of_the_last_days_has_all_folds_that_fit(timeframe: str):
+    length = RESOLUTIONS[timeframes.normalise(timeframe)]
+    clock_ms = (START_S + 12_345) * 1_000
+    now_ms = run_options.settled_now_ms(timeframe, clock_ms=clock_ms)
+    typed = {"start": "-5d", "end": "now", "param": [], "gate": [], "timeframe": timeframe}
+    others = ("workspace", "strategy", "objective", "exchange", "symbol", "engine", "seed")
+    options = dict.fromkeys((*others, "max_trials", *run_options._ENGINE)) | typed
+    asked = run_options.payload(options, now_ms=now_ms)["data_config"]
+    wanted = TimeRange(start_ms=asked["start_ts"] * 1_000, end_ms=asked["end_ts"] * 1_000)
+    assert wanted.length_ms == 5 * DAY_MS
+    assert exchange_candles.settled(wanted, timeframes.normalise(timeframe), now_ms=clock_ms) == (
+        wanted
+    )
+    assert clock_ms - wanted.end_ms < length + exchange_candles.SETTLE_MS
 
 
 def test_walkforward_too_few_folds_says_what_would_do():

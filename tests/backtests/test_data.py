@@ -182,6 +182,22 @@ def test_prepare_of_a_fold_is_no_request_of_its_own():
     assert SymbolRequest.objects.count() == asked == 1
 
 
+def test_prepare_of_a_later_attempt_is_no_other_request():
+    store(CANDLES)
+    first = running()
+    prepare(running=first)
+    prepare(running=Running(claim=replace(first.claim, attempt=2)))
+    assert SymbolRequest.objects.get().requested_by == f"job {first.claim.job_id}"
+
+
+def test_prepare_range_that_is_half_empty_is_told():
+    store(CANDLES)
+    found = prepare(wanted=replace(WHOLE, start_ms=WHOLE.start_ms - BARS * HOUR_MS))
+    event = JobEvent.objects.get()
+    assert (event.level, event.message.split(",")[0]) == ("warn", "data pinned: 50 of 100 candles")
+    assert (found.lineage["row_count"], found.lineage["expected_count"]) == (BARS, 2 * BARS)
+
+
 def test_drifted_says_how():
     store(CANDLES)
     before = prepare()

@@ -366,6 +366,26 @@ def test_retry_parent_does_its_failed_children_again_and_waits_for_them():
     assert status(parent.pk) == "pending"
 
 
+def test_retry_child_of_a_parent_that_is_due_has_it_wait_again():
+    parent, (one, two) = family()
+    jobs.fail(one, "no", retryable=False)
+    jobs.finish(two, {})
+    assert status(parent.pk) == "pending"
+    assert jobs.retry(one.job_id)
+    assert [status(each) for each in (parent.pk, one.job_id)] == ["running", "pending"]
+    jobs.finish(take(), {})
+    assert [status(each) for each in (parent.pk, one.job_id)] == ["pending", "succeeded"]
+
+
+def test_retry_child_of_a_parent_that_goes_on_without_it_is_refused():
+    parent, (one, two) = family()
+    jobs.fail(one, "no", retryable=False)
+    jobs.finish(two, {})
+    assert take().job_id == parent.pk
+    assert not jobs.retry(one.job_id)
+    assert status(one.job_id) == "failed"
+
+
 def test_retry_with_its_dedupe_key_live_again_is_refused():
     job = put(dedupe_key="a")
     jobs.fail(take(), "no", retryable=False)

@@ -39,7 +39,10 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            payload = run_options.payload(options, now_ms=time.time_ns() // 1_000_000)
+            now_ms = run_options.settled_now_ms(
+                options["timeframe"], clock_ms=time.time_ns() // 1_000_000
+            )
+            payload = run_options.payload(options, now_ms=now_ms)
             order = TuneOrder.parse(payload | {"oos_ratio": options["oos_ratio"]})
         except OrderError as error:
             raise CommandError(str(error)) from error

@@ -51,7 +51,9 @@ class Command(BaseCommand):
         parser.add_argument("--folds-to", metavar="TIME", help="default: --to")
 
     def handle(self, **options: Any) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = run_options.settled_now_ms(
+            options["timeframe"], clock_ms=time.time_ns() // 1_000_000
+        )
         try:
             payload = run_options.payload(options, now_ms=now_ms)
             order = WfoOrder.parse(payload | {"wfo_config": _config(options, now_ms)})
