@@ -15,7 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -26,11 +28,11 @@ from django.test import Client
 
 from bench.figures import Figure, percentile
 from bench.processes import free_port, listens, running, until
-from market import catalog, rollups, series
+from market import aggregates, catalog, rollups, series, timescale
 from market.candles import to_datetime
 from market.models import Symbol
 from market.ranges import TimeRange
-from market.rollup_levels import AGGREGATED, LEVELS
+from market.rollup_levels import AGGREGATED, LEVELS, Level
 from oracle import price_board
 from oracle.values import RESOLUTIONS, Price
 
@@ -104,16 +106,27 @@ def _fill(start_ms: int, minutes: int) -> None:
             Symbol.objects.create(name=symbol, base=base, quote=quote_currency)
             cursor.execute(_FILL, [symbol, to_datetime(start_ms), minutes])
         for level in LEVELS:
-            names = "symbol, time, open, high, low, close, volume, quote_volume, vwap, "
-            names += "trade_count, source_count, sources, revision"
-            cursor.execute(
-                f"INSERT INTO {level.table} ({names}) SELECT symbol, "
-                f"date_bin('{level.interval}', time, '2000-01-01T00:00:00Z') AS bucket, "
-                f"{AGGREGATED} FROM {level.below} WHERE symbol = ANY(%s) GROUP BY 1, 2",
-                [list(SYMBOLS)],
-            )
+            cursor.execute(*_roll_up(level))
         cursor.execute("VACUUM ANALYZE")
     catalog.publish()
+
+
+def _roll_up(level: Level) -> tuple[str, list[Any]]:
+    """The statement that makes a level of the one below; on TimescaleDB what its policy would."""
+    if aggregates.in_use():
+        behind = max(timescale.REFRESH_BEHIND, timedelta(milliseconds=level.width_ms))
+        return (
+            "CALL refresh_continuous_aggregate(%s, NULL, now() - %s::interval)",
+            [level.table, behind],
+        )
+    names = "symbol, time, open, high, low, close, volume, quote_volume, vwap, "
+    names += "trade_count, source_count, sources, revision"
+    return (
+        f"INSERT INTO {level.table} ({names}) SELECT symbol, "
+        f"date_bin('{level.interval}', time, '2000-01-01T00:00:00Z') AS bucket, "
+        f"{AGGREGATED} FROM {level.below} WHERE symbol = ANY(%s) GROUP BY 1, 2",
+        [list(SYMBOLS)],
+    )
 
 
 def _catch_up(from_ms: int) -> None:

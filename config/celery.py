@@ -75,6 +75,7 @@ app.conf.update(
         "ingestion.*": {"queue": "history"},
         "prices.save_rates": {"queue": "market"},  # it waits for the database
         "prices.*": {"queue": "price"},
+        "market.run_policies": {"queue": "history"},  # compressing takes minutes
         "market.*": {"queue": "market"},
         "backtests.work": {"queue": "jobs"},
         "backtests.*": {"queue": "market"},  # they must not wait behind the jobs they look after
@@ -142,6 +143,11 @@ app.conf.update(
             "task": "market.refresh_rollups",
             "schedule": clock(60, at=35),
             "options": {"expires": 50},
+        },
+        "policies": {
+            "task": "market.run_policies",
+            "schedule": clock(900, at=250),
+            "options": {"expires": 600},
         },
         "prune history": {
             "task": "market.prune_history",

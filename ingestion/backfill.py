@@ -17,7 +17,7 @@ import structlog
 from celery import current_app
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 from kombu.exceptions import OperationalError
 
 from ingestion import window
@@ -115,12 +115,15 @@ def note(
 def _note_rates(plan: Plan, whole: TimeRange, *, created_by: str, now_ms: int) -> list[Backfill]:
     """Order what a range misses of each rate of a plan, unless that is on its way."""
     rows = []
+    settled_ms = gaps.settled_ms(now_ms=now_ms)
     found = gaps.find(plan.rates, from_ms=whole.start_ms, to_ms=whole.end_ms, now_ms=now_ms)
     for rate in sorted(plan.rates):
         missing = [gap.whole for gap in found if gap.symbol == rate and not gap.empty]
         if not missing:
             continue
-        span = TimeRange(start_ms=missing[0].start_ms, end_ms=missing[-1].end_ms)
+        # Where nothing collects them live, what is not settled yet is missing too.
+        end_ms = whole.end_ms if missing[-1].end_ms == settled_ms else missing[-1].end_ms
+        span = TimeRange(start_ms=missing[0].start_ms, end_ms=end_ms)
         live = Backfill.objects.filter(symbol=rate, status__in=Backfill.LIVE)
         if any(not subtract(span, [range_of(row)]) for row in live):
             continue
@@ -196,7 +199,13 @@ def retry(backfill_id: int) -> bool:
 def reopen(backfill_id: int) -> bool:
     """The same without sending for a worker: for who runs it himself."""
     over = Backfill.objects.filter(pk=backfill_id, status__in=(Backfill.FAILED, Backfill.CANCELED))
-    return bool(over.update(status=Backfill.PENDING, errors=[], finished_at=None, locked_by=""))
+    # One that was never begun has its first attempt before it.
+    attempt = Case(When(started_at=None, then=F("attempt")), default=F("attempt") + 1)
+    return bool(
+        over.update(
+            status=Backfill.PENDING, attempt=attempt, errors=[], finished_at=None, locked_by=""
+        )
+    )
 
 
 def _stale(now_ms: int) -> Q:
@@ -231,7 +240,7 @@ def claim(backfill_id: int, *, now_ms: int) -> tuple[Backfill, Plan] | None:
         row.errors = [{"error": str(error)}]
         row.save(update_fields=["status", "finished_at", "locked_by", "locked_at", "errors"])
         return None
-    if _must_wait(row, plan, now_ms=now_ms):
+    if _in_the_way(row, plan, now_ms=now_ms) is not None:
         return None
     if row.started_at is None or row.status == Backfill.RUNNING:
         row.attempt += 1
@@ -251,7 +260,18 @@ def claim(backfill_id: int, *, now_ms: int) -> tuple[Backfill, Plan] | None:
     return row, plan
 
 
-def _must_wait(row: Backfill, plan: Plan, *, now_ms: int) -> bool:
+def why_waiting(row: Backfill, *, now_ms: int) -> str:
+    """Why a live backfill is not to be run now, for who watches it; empty once it is."""
+    if row.status == Backfill.RUNNING:
+        return "another process runs it, or has just died"
+    try:
+        other = _in_the_way(row, window.make_plan(row.symbol), now_ms=now_ms)
+    except NotListedError:
+        other = None
+    return f"waits for backfill {other.pk} of {other.symbol}" if other else ""
+
+
+def _in_the_way(row: Backfill, plan: Plan, *, now_ms: int) -> Backfill | None:
     since = to_datetime(now_ms) - timedelta(seconds=STALE_SECONDS)
     same = Q(symbol=row.symbol, status=Backfill.RUNNING, locked_at__gte=since)
     rates = Q(
@@ -261,7 +281,7 @@ def _must_wait(row: Backfill, plan: Plan, *, now_ms: int) -> bool:
         start__lt=row.end,
         end__gt=row.start,
     )
-    return Backfill.objects.filter(same | rates).exclude(pk=row.pk).exists()
+    return Backfill.objects.filter(same | rates).exclude(pk=row.pk).order_by("id").first()
 
 
 def range_of(row: Backfill) -> TimeRange:

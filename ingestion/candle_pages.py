@@ -29,6 +29,9 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 20.0
 MAX_LATE_SECONDS = 0.1  # after our own budget is free again
 # So long a page waits for budgets, for the breaker, and for as long as an exchange asks us to.
 PATIENCE_SECONDS = 120.0
+# And so long after one that failed: for budgets, but not again for a breaker that has just opened.
+# A dead exchange would have each of a hundred pages wait, and all others with it.
+SHORT_PATIENCE_SECONDS = 10.0
 MAX_NAMED = 3  # bad rows named in an error
 
 
@@ -63,7 +66,8 @@ def fetch(
     """Yield pages that together are ``whole``, as far as its candles are closed at ``now_ms``.
 
     They follow each other without a hole, from either end. Blocks while budgets, pauses and the
-    exchange make it wait. Raises ValueError for a resolution the exchange lacks, KeyError for an
+    exchange make it wait, and less long with ``attempts`` of 1, for one that has just failed.
+    Raises ValueError for a resolution the exchange lacks, KeyError for an
     exchange without an adapter, and `Stopped` once ``stop`` is set.
     """
     step_ms = RESOLUTIONS[resolution]
@@ -136,7 +140,8 @@ class _Asker:
 
     def _page(self, whole: TimeRange, *, attempts: int) -> list[CandlePage]:
         """Ask until there is an answer. Raises `_Refusal` where there never will be one."""
-        failures, deadline = 0, monotonic() + PATIENCE_SECONDS
+        patience_seconds = PATIENCE_SECONDS if attempts > 1 else SHORT_PATIENCE_SECONDS
+        failures, deadline = 0, monotonic() + patience_seconds
         while True:
             if self.stop.is_set():
                 raise Stopped

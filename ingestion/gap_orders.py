@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import structlog
+from django.db.models import QuerySet
 
 from ingestion import backfill
 from ingestion.backfill import BackfillError
@@ -29,16 +30,16 @@ def order_missing(*, now_ms: int) -> list[Backfill]:
     """Order a backfill for each symbol that misses minutes, a few at a time.
 
     Rates first, then who misses most: one that misses its last minute asks as often as one that
-    misses the day, and would take its place. Not for one that has a live backfill, nor again at once for one whose last has failed.
+    misses the day, and would take its place. Not for one that has a live backfill, nor again at
+    once for one whose last has failed.
     """
     known = catalog.load()
     missing: dict[str, list[gaps.Gap]] = {}
     for gap in gaps.find(_names(known), from_ms=now_ms - LOOK_BACK_MS, to_ms=now_ms, now_ms=now_ms):
         if not gap.empty:
             missing.setdefault(gap.symbol, []).append(gap)
-    working = Backfill.objects.filter(status__in=Backfill.LIVE)
-    live = set(working.values_list("symbol", flat=True))
-    room = MAX_LIVE - working.filter(created_by=CREATED_BY).count()
+    live = set(_working().values_list("symbol", flat=True))
+    room = MAX_LIVE - _working().filter(created_by=CREATED_BY).count()
     resting = _resting(missing, now_ms=now_ms)
     rates = {symbol.name for symbol in known.symbols if symbol.is_rate}
     ordered: list[Backfill] = []
@@ -68,9 +69,37 @@ def order_missing(*, now_ms: int) -> list[Backfill]:
     return ordered
 
 
+def retry_failed(*, now_ms: int) -> list[Backfill]:
+    """Try those again that failed in part, after a rest that doubles, as long as they are recent.
+
+    What the other exchanges had of their minutes is stored: these are no gaps any more, and nobody
+    would ever ask again for what is missing in them.
+    """
+    failed = Backfill.objects.filter(
+        created_by=CREATED_BY,
+        status=Backfill.FAILED,
+        candles_written__gt=0,
+        end__gt=to_datetime(now_ms - LOOK_BACK_MS),
+    )
+    retried: list[Backfill] = []
+    room = MAX_LIVE - _working().filter(created_by=CREATED_BY).count()
+    for row in failed.order_by("id"):
+        if len(retried) >= room:
+            break
+        rest = min(FIRST_BACKOFF * 2 ** (max(row.attempt, 1) - 1), MAX_BACKOFF)
+        rested = row.finished_at is not None and to_datetime(now_ms) - row.finished_at >= rest
+        if rested and backfill.retry(row.pk):
+            retried.append(row)
+    return retried
+
+
 def all_done() -> bool:
     """Is every backfill over that was ordered for gaps?"""
-    return not Backfill.objects.filter(created_by=CREATED_BY, status__in=Backfill.LIVE).exists()
+    return not _working().filter(created_by=CREATED_BY).exists()
+
+
+def _working() -> QuerySet[Backfill]:
+    return Backfill.objects.filter(status__in=Backfill.LIVE)
 
 
 def _names(known: Catalog) -> frozenset[str]:

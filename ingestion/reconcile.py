@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ingestion import candle_pages
-from ingestion.window import RESOLUTION, Plan
+from ingestion.window import RESOLUTION, WINDOW_MS, Plan
 from market.candles import epoch_ms, to_datetime
 from market.models import Candle1m
-from market.ranges import TimeRange, subtract
+from market.ranges import TimeRange, cut, subtract
 from oracle.candle_book import MINUTE_MS
 from oracle.catalog import CatalogListing
 from oracle.values import Candle
@@ -61,7 +61,23 @@ class Comparison:
     missing_ours: int = 0
     missing_theirs: int = 0
     unavailable_minutes: int = 0
-    errors: list[str] = field(default_factory=list)
+    failed: list[tuple[TimeRange, str]] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        """What could not be had, each with its range."""
+        return [
+            f"{to_datetime(whole.start_ms):%Y-%m-%dT%H:%M:%SZ} – "
+            f"{to_datetime(whole.end_ms):%Y-%m-%dT%H:%M:%SZ}  {error}"
+            for whole, error in self.failed
+        ]
+
+    def fail(self, whole: TimeRange, error: str) -> None:
+        """Note what could not be had; ranges that touch are one, with the first one's error."""
+        if self.failed and self.failed[-1][0].end_ms == whole.start_ms:
+            before, error = self.failed.pop()
+            whole = replace(whole, start_ms=before.start_ms)
+        self.failed.append((whole, error))
 
 
 def compare(
@@ -70,41 +86,50 @@ def compare(
     """Compare each listing in the symbol's own quote currency, and the volumes of them together.
 
     ``exchanges``: only these. What an exchange does not keep is left out of the count; volumes are
-    added up only over minutes that each of them has given.
+    added up only over minutes that each of them has given. Window by window: memory does not grow.
     """
-    ours = {
-        epoch_ms(row.time): row
-        for row in Candle1m.objects.filter(
-            symbol=plan.symbol,
-            time__gte=to_datetime(whole.start_ms),
-            time__lt=to_datetime(whole.end_ms),
-        )
-    }
-    found: list[Comparison] = []
-    volumes: list[tuple[dict[int, Candle], list[TimeRange]]] = []
-    for listing, path in plan.ways:
-        if path or (exchanges and listing.exchange not in exchanges):
-            continue  # a converted price is ours as much as theirs
-        comparison, theirs, answered = _of_listing(listing, whole, ours, now_ms=now_ms)
-        found.append(comparison)
-        volumes.append((theirs, answered))
-    if volumes:
-        found.append(_of_volumes(ours, volumes, whole))
-    return found
+    found = [
+        (listing, Comparison(name=f"{listing.exchange} {listing.exchange_symbol}", fields=_empty()))
+        for listing, path in plan.ways
+        # A converted price is ours as much as theirs.
+        if not path and (not exchanges or listing.exchange in exchanges)
+    ]
+    together = Comparison(name="all together", fields={VOLUME: Difference()})
+    for part in cut(whole, length_ms=WINDOW_MS):
+        ours = {
+            epoch_ms(row.time): row
+            for row in Candle1m.objects.filter(
+                symbol=plan.symbol,
+                time__gte=to_datetime(part.start_ms),
+                time__lt=to_datetime(part.end_ms),
+            )
+        }
+        volumes = [_add(comparison, listing, part, ours, now_ms) for listing, comparison in found]
+        _add_volumes(together, ours, volumes, part)
+    return [*(comparison for _, comparison in found), *([together] if found else [])]
 
 
-def _of_listing(
-    listing: CatalogListing, whole: TimeRange, ours: dict[int, Candle1m], *, now_ms: int
-) -> tuple[Comparison, dict[int, Candle], list[TimeRange]]:
-    comparison = Comparison(
-        name=f"{listing.exchange} {listing.exchange_symbol}",
-        fields={name: Difference() for name in FIELDS},
-    )
+def _empty() -> dict[str, Difference]:
+    return {name: Difference() for name in FIELDS}
+
+
+def _add(
+    comparison: Comparison,
+    listing: CatalogListing,
+    whole: TimeRange,
+    ours: Mapping[int, Candle1m],
+    now_ms: int,
+) -> tuple[dict[int, Candle], list[TimeRange]]:
+    """Compare a window of a listing: its candles, and the ranges it has given."""
     theirs: dict[int, Candle] = {}
     answered: list[TimeRange] = []
-    for page in candle_pages.fetch(listing, resolution=RESOLUTION, whole=whole, now_ms=now_ms):
+    # An exchange that has failed is not given as long a time for each window.
+    attempts = 1 if comparison.failed else candle_pages.ATTEMPTS
+    for page in candle_pages.fetch(
+        listing, resolution=RESOLUTION, whole=whole, now_ms=now_ms, attempts=attempts
+    ):
         if page.error is not None:
-            comparison.errors.append(page.error)
+            comparison.fail(page.whole, page.error)
         elif page.unavailable:
             comparison.unavailable_minutes += page.whole.length_ms // MINUTE_MS
         else:
@@ -118,16 +143,16 @@ def _of_listing(
         else:
             comparison.missing_ours += own is None and given is not None
             comparison.missing_theirs += given is None and own is not None
-    return comparison, theirs, answered
+    return theirs, answered
 
 
-def _of_volumes(
-    ours: dict[int, Candle1m],
+def _add_volumes(
+    comparison: Comparison,
+    ours: Mapping[int, Candle1m],
     volumes: Sequence[tuple[dict[int, Candle], list[TimeRange]]],
     whole: TimeRange,
-) -> Comparison:
+) -> None:
     """Our volume of a minute beside the sum of theirs."""
-    comparison = Comparison(name="all together", fields={VOLUME: Difference()})
     lost = [part for _, answered in volumes for part in subtract(whole, answered)]
     for open_ms in _minutes(subtract(whole, lost)):
         given = [theirs[open_ms].volume for theirs, _ in volumes if open_ms in theirs]
@@ -140,7 +165,6 @@ def _of_volumes(
         else:
             total = sum(known, _ZERO)
             comparison.fields[VOLUME].add(open_ms, ours=own.volume, theirs=total)
-    return comparison
 
 
 def _minutes(ranges: Iterable[TimeRange]) -> Iterable[int]:

@@ -70,4 +70,6 @@ def resume_backfills() -> None:
 @locks.exclusive("fill_gaps", ttl_ms=GAPS_TTL_MS)
 def fill_gaps() -> None:
     """Order what the last day misses; safe to send for at any time."""
-    gap_orders.order_missing(now_ms=time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    gap_orders.order_missing(now_ms=now_ms)
+    gap_orders.retry_failed(now_ms=now_ms)

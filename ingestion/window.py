@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def series(self) -> Series:
-        return Series(exchange=INDEX, symbol=self.symbol, timeframe=RESOLUTION)
+        return _series(self.symbol)
 
     @property
     def rates(self) -> frozenset[str]:
@@ -104,6 +104,10 @@ class Blended:
         return not (self.failures or self.unconverted)
 
 
+def _series(symbol: str) -> Series:
+    return Series(exchange=INDEX, symbol=symbol, timeframe=RESOLUTION)
+
+
 def make_plan(symbol: str, known: Catalog | None = None) -> Plan:
     """The plan of a symbol as the database has it. Raises NotListedError."""
     known = known or catalog.load()
@@ -146,18 +150,18 @@ def wanted(plan: Plan, whole: TimeRange, *, overwrite: bool) -> list[TimeRange]:
         for candle in candle_book.unflushed(plan.symbol, from_ms=whole.start_ms, to_ms=whole.end_ms)
     )
     if not overwrite:
-        held += _minutes(
-            epoch_ms(time)
-            for time in Candle1m.objects.filter(
-                symbol=plan.symbol,
-                time__gte=to_datetime(whole.start_ms),
-                time__lt=to_datetime(whole.end_ms),
-                backfilled=False,
-            )
-            .order_by("time")
-            .values_list("time", flat=True)
-        )
+        held += _stored(plan.symbol, whole, backfilled=False)
     return [left for part in parts for left in subtract(part, held)]
+
+
+def _stored(symbol: str, whole: TimeRange, **only: bool) -> list[TimeRange]:
+    rows = Candle1m.objects.filter(
+        symbol=symbol,
+        time__gte=to_datetime(whole.start_ms),
+        time__lt=to_datetime(whole.end_ms),
+        **only,
+    )
+    return _minutes(map(epoch_ms, rows.order_by("time").values_list("time", flat=True)))
 
 
 def _minutes(open_times: Iterable[int]) -> list[TimeRange]:
@@ -247,25 +251,41 @@ def blend(plan: Plan, asked: Asked) -> Blended:
 def _unconverted(
     plan: Plan, listed: Sequence[ListedCandles], empty: Collection[int]
 ) -> Iterator[Failure]:
-    """The minutes of each listing that are empty only because they have no rate, as one range."""
+    """The minutes of each listing that are empty only for want of a rate yet, as one range.
+
+    Not those of which nobody has a rate: these were asked for, and are empty for good.
+    """
     for (listing, path), theirs in zip(plan.ways, listed, strict=True):
         if theirs.factors is None:
             continue
-        lost = [ms for ms in empty if ms in theirs.candles and ms not in theirs.factors]
+        lost = sorted(ms for ms in empty if ms in theirs.candles and ms not in theirs.factors)
+        if lost:
+            span = TimeRange(start_ms=lost[0], end_ms=lost[-1] + MINUTE_MS)
+            rates = {leg.symbol: _unasked(leg.symbol, span) for leg in path}
+            unasked = join(part for parts in rates.values() for part in parts)
+            lost = [ms for ms in lost if any(part.holds(ms) for part in unasked)]
         if lost:
             yield Failure(
                 listing=listing,
-                whole=TimeRange(start_ms=min(lost), end_ms=max(lost) + MINUTE_MS),
+                whole=TimeRange(start_ms=lost[0], end_ms=lost[-1] + MINUTE_MS),
                 error=f"{listing.exchange_symbol} on {listing.exchange}: {len(lost)} minutes "
-                f"cannot be converted without {' and '.join(leg.symbol for leg in path)}: "
+                f"cannot be converted without {' and '.join(n for n in rates if rates[n])}: "
                 "backfill that, and try again",
             )
+
+
+def _unasked(symbol: str, whole: TimeRange) -> list[TimeRange]:
+    """The minutes that are neither stored nor empty for good."""
+    stored = _stored(symbol, whole)
+    return [
+        left for part in coverage.missing(_series(symbol), whole) for left in subtract(part, stored)
+    ]
 
 
 def _not_kept(gone: Iterable[tuple[str, TimeRange]], empty: Collection[int]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for exchange, whole in gone:
-        counts[exchange] += sum(whole.start_ms <= ms < whole.end_ms for ms in empty)
+        counts[exchange] += sum(map(whole.holds, empty))
     return dict(+counts)
 
 

@@ -6,6 +6,8 @@ and has to be refreshed where it changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import connection
 
 from market.candles import to_datetime
@@ -29,6 +31,15 @@ _THRESHOLD = """
     WHERE aggregate.user_view_schema = current_schema AND aggregate.user_view_name = %s
         AND threshold.watermark > 0
 """
+# What lies above the watermark is not stored. Negative where nothing is.
+_STORED = """
+    SELECT aggregate.user_view_name, format('%I.%I', store.schema_name, store.table_name),
+        greatest(mark.watermark / 1000, 0)
+    FROM _timescaledb_catalog.continuous_agg AS aggregate
+    JOIN _timescaledb_catalog.hypertable AS store ON store.id = aggregate.mat_hypertable_id
+    JOIN _timescaledb_catalog.continuous_aggs_watermark AS mark USING (mat_hypertable_id)
+    WHERE aggregate.user_view_schema = current_schema
+"""
 
 
 def in_use() -> bool:
@@ -37,6 +48,14 @@ def in_use() -> bool:
         cursor.execute("SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass('ohlcv_5m')")
         row = cursor.fetchone()
     return bool(row and row[0])
+
+
+def stored() -> Sequence[tuple[str, str, int]]:
+    """Of each aggregate: its name, the table that it is stored in, and up to which time."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STORED)
+        found: Sequence[tuple[str, str, int]] = cursor.fetchall()
+    return found
 
 
 def create(level: Level) -> str:

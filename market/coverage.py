@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from market.candles import epoch_ms, to_datetime
 from market.models import Coverage
@@ -60,10 +60,14 @@ def forget(series: Series, whole: TimeRange) -> None:
 
 
 @transaction.atomic
-def forget_before(exchange: str, *, before_ms: int) -> None:
-    """Uncover what is older of every series of an exchange: its candles were removed."""
+def forget_before(*, index: bool, before_ms: int) -> None:
+    """Uncover what is older of every series of the index, or of the exchanges.
+
+    Before its candles are removed: those of a removal that dies must not pass for empty minutes.
+    """
     before = to_datetime(before_ms)
-    rows = Coverage.objects.filter(exchange=exchange, start__lt=before)
+    whose = Q(exchange=INDEX)
+    rows = Coverage.objects.filter(whose if index else ~whose, start__lt=before)
     rows.filter(end__lte=before).delete()
     rows.update(start=before)
 

@@ -12,6 +12,7 @@ from market.candles import to_datetime
 from market.models import DECIMALS, DIGITS
 from market.ranges import TimeRange, join, subtract, widen
 from market.rollup_levels import AGGREGATED, LEVELS, Level
+from market.rollup_stores import Store
 from market.tail import Minute
 
 MINUTES = LEVELS[0].below
@@ -21,11 +22,12 @@ WIDTHS_MS = {MINUTES: 60_000, **{level.table: level.width_ms for level in LEVELS
 Pieces = Mapping[str, Sequence[TimeRange]]
 
 _COLUMNS = "open, high, low, close, volume, quote_volume, trade_count, sources, revision"
-# A join to each range by itself, or the planner may read the whole table for one minute.
+# A join to each range by itself, or the planner may read the whole table for one minute. Their
+# bounds are said once more as constants: so a hypertable's other chunks are not even planned.
 _STORED = (
     "SELECT part.* FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS piece (start, until) "
-    f"CROSS JOIN LATERAL (SELECT time, {_COLUMNS} FROM {{table}} "
-    "WHERE symbol = %s AND time >= start AND time < until) AS part"
+    f"CROSS JOIN LATERAL (SELECT time, {_COLUMNS} FROM {{relation}} WHERE symbol = %s "
+    "AND time >= start AND time < until AND time >= %s AND time < %s) AS part"
 )
 _NUMBER = f"numeric({DIGITS}, {DECIMALS})"  # as a flush would store it
 _GIVEN = (
@@ -41,24 +43,31 @@ _FOLD = (
 )
 
 
-def ladder(resolution: str, whole: TimeRange, *, due: Sequence[TimeRange]) -> Pieces:
-    """The fewest stored candles that make up ``whole``, which begins with a bucket.
+def ladder(
+    resolution: str,
+    ranges: Sequence[TimeRange],
+    *,
+    due: Sequence[TimeRange],
+    stores: Mapping[str, Store],
+) -> Pieces:
+    """The fewest stored candles that make up ``ranges``, each of which begins with a bucket.
 
     Minutes that are ``due`` to be rolled up are not in the rollups yet: they are taken as such.
     """
     found: dict[str, list[TimeRange]] = {}
-    start_ms = whole.start_ms
-    for level in reversed(_levels_up_to(resolution)):
-        width_ms = WIDTHS_MS[level.below]
-        end_ms = whole.end_ms // width_ms * width_ms
-        if end_ms <= start_ms:
-            continue
-        piece = TimeRange(start_ms=start_ms, end_ms=end_ms)
-        stale = touched(piece, due, step_ms=width_ms)
-        found.setdefault(MINUTES, []).extend(stale)
-        found.setdefault(level.below, []).extend(subtract(piece, stale))
-        start_ms = end_ms
-    return {table: join(ranges) for table, ranges in found.items() if ranges}
+    for whole in ranges:
+        start_ms = whole.start_ms
+        for level in reversed(_levels_up_to(resolution)):
+            width_ms = WIDTHS_MS[level.below]
+            end_ms = min(whole.end_ms, stores[level.below].until_ms) // width_ms * width_ms
+            if end_ms <= start_ms:
+                continue
+            piece = TimeRange(start_ms=start_ms, end_ms=end_ms)
+            stale = touched(piece, due, step_ms=width_ms)
+            found.setdefault(MINUTES, []).extend(stale)
+            found.setdefault(level.below, []).extend(subtract(piece, stale))
+            start_ms = end_ms
+    return {table: join(parts) for table, parts in found.items() if parts}
 
 
 def touched(whole: TimeRange, ranges: Sequence[TimeRange], *, step_ms: int) -> list[TimeRange]:
@@ -73,17 +82,22 @@ def touched(whole: TimeRange, ranges: Sequence[TimeRange], *, step_ms: int) -> l
 
 
 def statement(
-    symbol: str, *, resolution: str, pieces: Pieces, minutes: Sequence[Minute] = ()
+    symbol: str,
+    *,
+    resolution: str,
+    pieces: Pieces,
+    stores: Mapping[str, Store],
+    minutes: Sequence[Minute] = (),
 ) -> tuple[str, list[Any]]:
     """SQL for the buckets of a resolution, with its parameters; the columns of the rollups.
 
     Made of stored ``pieces``, and of ``minutes`` that are given because they are not stored so.
     """
     levels = _levels_up_to(resolution)
-    if sum(each.length_ms for each in pieces.get(MINUTES, ())) <= WIDTHS_MS["ohlcv_1h"]:
+    if sum(each.length_ms for each in pieces.get(MINUTES, ())) <= WIDTHS_MS["ohlcv_4h"]:
         # Few rows: one step does what level by level would, and is planned in a fraction of it.
         levels = levels[-1:]
-    fed = _fed(symbol, pieces, minutes)
+    fed = _fed(symbol, pieces, minutes, stores)
     sql, parameters = "", []
     for level in levels:
         parts = [f"SELECT time, {_COLUMNS} FROM ({sql}) AS lower"] if sql else []
@@ -100,7 +114,7 @@ def statement(
 
 
 def _fed(
-    symbol: str, pieces: Pieces, minutes: Sequence[Minute]
+    symbol: str, pieces: Pieces, minutes: Sequence[Minute], stores: Mapping[str, Store]
 ) -> dict[str, tuple[str, list[Any]]]:
     """What each table gives: SQL and parameters."""
     found: dict[str, tuple[str, list[Any]]] = {}
@@ -109,7 +123,8 @@ def _fed(
             [to_datetime(each.start_ms) for each in ranges],
             [to_datetime(each.end_ms) for each in ranges],
         )
-        found[table] = _STORED.format(table=table), [*times, symbol]
+        parameters = [*times, symbol, min(times[0]), max(times[1])]
+        found[table] = _STORED.format(relation=stores[table].relation), parameters
     if minutes:
         given = [list(column) for column in zip(*map(_values, minutes), strict=True)]
         if MINUTES in found:

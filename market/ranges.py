@@ -21,6 +21,10 @@ class TimeRange:
     def length_ms(self) -> int:
         return self.end_ms - self.start_ms
 
+    def holds(self, ms: int) -> bool:
+        """Is this moment in it?"""
+        return self.start_ms <= ms < self.end_ms
+
 
 def join(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     """The same times as ranges that neither overlap nor touch, oldest first."""

@@ -13,7 +13,6 @@ from market.rollup_levels import AGGREGATED, COLUMNS, LEVELS, Level
 _NAMES = ", ".join(("symbol", "time", *COLUMNS))
 _UPDATES = ", ".join(f"{name} = EXCLUDED.{name}" for name in COLUMNS)
 # A join to each range by itself, or the planner may read the whole level below for one minute.
-# What is no longer stored below (retention) makes no row and so leaves the one that is there.
 _REFRESH = """
     INSERT INTO {table} ({names})
     SELECT made.* FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[])
@@ -25,6 +24,16 @@ _REFRESH = """
         GROUP BY below.symbol, bucket
     ) AS made
     ON CONFLICT (symbol, time) DO UPDATE SET {updates}
+"""
+# A bucket whose last candle was taken back makes no row above, and is none any more.
+_REMOVE = """
+    DELETE FROM {table} AS held
+    USING unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS touched (symbol, start, until)
+    WHERE held.symbol = touched.symbol AND held.time >= start AND held.time < until
+        AND NOT EXISTS (
+            SELECT FROM {below} AS below WHERE below.symbol = held.symbol
+                AND below.time >= held.time AND below.time < held.time + interval '{interval}'
+        )
 """
 # `SELECT DISTINCT symbol` would read every row; this reads one a symbol, from the primary key.
 _SYMBOLS = """
@@ -47,7 +56,10 @@ def symbols() -> list[str]:
 
 
 def refresh(touched: Mapping[str, Sequence[TimeRange]]) -> None:
-    """Make the buckets that these ranges of symbols touch anew, in the caller's transaction."""
+    """Make the buckets that these ranges of symbols touch anew, in the caller's transaction.
+
+    Of ranges whose 1m candles are all kept: what has none below is removed.
+    """
     for level in LEVELS:
         _refresh_level(level, touched)
 
@@ -60,13 +72,15 @@ def _refresh_level(level: Level, touched: Mapping[str, Sequence[TimeRange]]) -> 
     ]
     if not ranges:
         return
-    statement = _REFRESH.format(
-        table=level.table,
-        below=level.below,
-        interval=level.interval,
-        names=_NAMES,
-        aggregated=AGGREGATED,
-        updates=_UPDATES,
-    )
+    columns = [list(column) for column in zip(*ranges, strict=True)]
     with connection.cursor() as cursor:
-        cursor.execute(statement, [list(column) for column in zip(*ranges, strict=True)])
+        for statement in (_REFRESH, _REMOVE):
+            text = statement.format(
+                table=level.table,
+                below=level.below,
+                interval=level.interval,
+                names=_NAMES,
+                aggregated=AGGREGATED,
+                updates=_UPDATES,
+            )
+            cursor.execute(text, columns)

@@ -28,6 +28,8 @@ CANDLES_PER_SLICE = 50_000
 DAYS_PER_REFRESH = 7
 NOTES_AT_ONCE = 1_000
 STATEMENT_SECONDS = 60
+# A level of such a week, of many symbols: what never ends in time would be due for ever.
+REFRESH_SECONDS = 600
 # One refresh at a time: a slower one would write buckets as they were before a faster one's.
 _LOCK = 0x726F6C6C7570  # "rollup"
 
@@ -154,7 +156,8 @@ def _refresh_aggregates(kept_ms: int) -> int | None:
     end_ms = newest.end_ms
     if whole is not None:
         end_ms = min(end_ms, (whole.start_ms // DAY_MS + DAYS_PER_REFRESH) * DAY_MS)
-        aggregates.refresh(TimeRange(start_ms=whole.start_ms, end_ms=end_ms))
+        with candles.statements_end_after(REFRESH_SECONDS):
+            aggregates.refresh(TimeRange(start_ms=whole.start_ms, end_ms=end_ms))
     inside = [note for note in due if newest.start_ms <= note.whole.start_ms < end_ms]
     for note in inside:
         if note.whole.end_ms > end_ms:

@@ -20,10 +20,11 @@ from typing import Any
 from django.db import connection
 from django.db.models import Max, Min
 
-from market import folding, rollups, tail
+from market import folding, rollup_stores, rollups, tail
 from market.candles import epoch_ms, to_datetime
 from market.models import Candle1m
-from market.ranges import TimeRange
+from market.ranges import TimeRange, widen
+from market.rollup_stores import Store
 from market.tail import Minute, Tail
 from oracle.jsontext import exact
 from oracle.values import RESOLUTIONS
@@ -35,6 +36,7 @@ Row = tuple[
 ]  # fmt: skip
 TABLES = {"1m": "ohlcv_1m", **rollups.TABLES}
 PAGE_ROWS = 5_000
+LEAST_WINDOW_ROWS, WINDOWS_GROW = 1_000, 10
 
 _PRICES = ("open", "high", "low", "close", "volume", "quote_volume", "vwap")
 COLUMNS = ("time", *_PRICES, "trade_count", "source_count", "revision")
@@ -46,7 +48,7 @@ TEXTS = ", ".join(
     )
 )
 _PAGE = (
-    f"SELECT {TEXTS} FROM {{table}} WHERE symbol = %s AND time >= %s AND time < %s "
+    f"SELECT {TEXTS} FROM {{relation}} WHERE symbol = %s AND time >= %s AND time < %s "
     "ORDER BY time LIMIT %s"
 )
 
@@ -168,10 +170,10 @@ def read_rows(
 
 
 def page_statement(
-    symbol: str, resolution: str, times: tuple[datetime, datetime], *, limit: int
+    symbol: str, store: Store, times: tuple[datetime, datetime], *, limit: int
 ) -> tuple[str, list[Any]]:
     """The SQL, with its parameters, for the first ``limit`` stored rows between two times."""
-    return _PAGE.format(table=TABLES[resolution]), [symbol, *times, limit]
+    return _PAGE.format(relation=store.relation), [symbol, *times, limit]
 
 
 def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
@@ -199,14 +201,16 @@ class _Series:
         self.resolution = resolution
         self.now_ms = now_ms
         self.step_ms = RESOLUTIONS[resolution]
+        self.stores = rollup_stores.TABLES if resolution == "1m" else rollup_stores.read()
+        self.store = self.stores[TABLES[resolution]]
 
     def settled(self, whole: TimeRange, limit: int) -> list[Row]:
         """The first ``limit`` rows of buckets below which nothing waits in Redis."""
-        due, start_ms = self._due(whole), whole.start_ms
+        due, newer, start_ms = self._due(whole), self._not_stored(whole), whole.start_ms
         found: list[Row] = []
         while start_ms < whole.end_ms and len(found) < limit:
             left = TimeRange(start_ms=start_ms, end_ms=whole.end_ms)
-            rows, start_ms = self._part(left, limit - len(found), due)
+            rows, start_ms = self._part(left, limit - len(found), due=due, newer=newer)
             found += rows
         return found[:limit]
 
@@ -218,11 +222,11 @@ class _Series:
         pieces: folding.Pieces = {}
         if whole.start_ms < newest.start_ms:
             head = TimeRange(start_ms=whole.start_ms, end_ms=newest.start_ms)
-            pieces = folding.ladder(self.resolution, head, due=self._due(head))
+            pieces = self._ladder([head], self._due(head))
         return self._fold(pieces, minutes) if pieces or minutes else []
 
     def _part(
-        self, whole: TimeRange, limit: int, due: Sequence[TimeRange]
+        self, whole: TimeRange, limit: int, *, due: Sequence[TimeRange], newer: Sequence[TimeRange]
     ) -> tuple[list[Row], int]:
         """The rows from the beginning of ``whole`` up to where they end, at least ``limit``."""
         found = self._stored(whole, limit)
@@ -230,23 +234,59 @@ class _Series:
         if len(found) == limit:
             end_ms = found[-1][0] * 1_000 + self.step_ms
         part = TimeRange(start_ms=whole.start_ms, end_ms=end_ms)
-        stale = folding.touched(part, due, step_ms=self.step_ms)
+        stale = folding.touched(part, [*due, *newer], step_ms=self.step_ms)
         if not stale:
             return found, end_ms
         stale, end_ms = _first(stale, length_ms=limit * self.step_ms, end_ms=end_ms)
         fresh = [row for row in found if row[0] * 1_000 < end_ms and not _is_in(row, stale)]
-        return sorted(fresh + self._fold({folding.MINUTES: stale}, ())), end_ms
+        pieces = self._ladder(stale, due)
+        return sorted(fresh + (self._fold(pieces, ()) if pieces else [])), end_ms
 
     def _stored(self, whole: TimeRange, limit: int) -> list[Row]:
-        times = to_datetime(whole.start_ms), to_datetime(whole.end_ms)
+        """The first ``limit`` rows that are stored, asked for in windows that grow.
+
+        The first one most often holds all of them; of a hypertable it is planned in a fraction of
+        the time of the whole range, chunk by chunk.
+        """
+        found: list[Row] = []
+        start_ms, end_ms = whole.start_ms, min(whole.end_ms, self.store.until_ms)
+        length_ms = max(limit, LEAST_WINDOW_ROWS) * self.step_ms
         with connection.cursor() as cursor:
-            cursor.execute(*page_statement(self.symbol, self.resolution, times, limit=limit))
-            rows: list[Row] = cursor.fetchall()
-        return rows
+            while start_ms < end_ms and len(found) < limit:
+                until_ms = min(start_ms + length_ms, end_ms)
+                times, left = (to_datetime(start_ms), to_datetime(until_ms)), limit - len(found)
+                cursor.execute(*page_statement(self.symbol, self.store, times, limit=left))
+                found += cursor.fetchall()
+                start_ms, length_ms = until_ms, length_ms * WINDOWS_GROW
+        return found
+
+    def _not_stored(self, whole: TimeRange) -> list[TimeRange]:
+        """The buckets of ``whole`` that a continuous aggregate does not hold yet."""
+        start_ms = max(whole.start_ms, self.store.until_ms)
+        if start_ms >= whole.end_ms:
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT min(time), max(time) FROM {folding.MINUTES} "
+                "WHERE symbol = %s AND time >= %s AND time < %s",
+                [self.symbol, to_datetime(start_ms), to_datetime(whole.end_ms)],
+            )
+            first, last = cursor.fetchone()
+        if first is None:
+            return []
+        minutes = TimeRange(start_ms=epoch_ms(first), end_ms=epoch_ms(last) + 1)
+        return [widen(minutes, step_ms=self.step_ms)]
+
+    def _ladder(self, ranges: Sequence[TimeRange], due: Sequence[TimeRange]) -> folding.Pieces:
+        return folding.ladder(self.resolution, ranges, due=due, stores=self.stores)
 
     def _fold(self, pieces: folding.Pieces, minutes: Sequence[Minute]) -> list[Row]:
         sql, parameters = folding.statement(
-            self.symbol, resolution=self.resolution, pieces=pieces, minutes=minutes
+            self.symbol,
+            resolution=self.resolution,
+            pieces=pieces,
+            stores=self.stores,
+            minutes=minutes,
         )
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {TEXTS} FROM ({sql}) AS bucket ORDER BY time", parameters)

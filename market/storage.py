@@ -13,7 +13,7 @@ from market.retention import TimeTable
 from market.rollup_levels import LEVELS
 
 # Sums may grow past what one minute's column holds, and one that does must not stop all others.
-_COLUMNS = """
+COLUMNS = """
     symbol varchar(33) COLLATE "C" NOT NULL,
     time timestamptz NOT NULL,
     open numeric(38, 18) NOT NULL,
@@ -97,7 +97,7 @@ class MakeHistory(Operation):
     ) -> None:
         schema_editor.execute(_CREATE_UNION)
         for level in LEVELS:
-            schema_editor.execute(f"CREATE TABLE {level.table} ({_COLUMNS})")
+            schema_editor.execute(f"CREATE TABLE {level.table} ({COLUMNS})")
         if not schema_editor.collect_sql:
             convert()
 

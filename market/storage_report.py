@@ -16,7 +16,13 @@ from market.rollup_levels import LEVELS
 
 _POLICIES = """
     SELECT job.proc_name, job.schedule_interval::text, job.config,
-        stats.last_run_status, stats.next_start
+        stats.last_run_status,
+        CASE WHEN isfinite(stats.last_successful_finish) THEN stats.last_successful_finish END,
+        CASE WHEN isfinite(stats.next_start) THEN stats.next_start END,
+        CASE WHEN stats.last_run_status = 'Failed' THEN (
+            SELECT err_message FROM timescaledb_information.job_errors AS error
+            WHERE error.job_id = job.job_id ORDER BY start_time DESC LIMIT 1
+        ) END
     FROM timescaledb_information.jobs AS job
     LEFT JOIN timescaledb_information.continuous_aggregates AS made
         ON made.materialization_hypertable_schema = job.hypertable_schema
@@ -26,7 +32,7 @@ _POLICIES = """
         AND COALESCE(made.view_schema, job.hypertable_schema) = current_schema
     ORDER BY job.proc_name
 """
-_INTERVALS = ("drop_after", "compress_after", "start_offset", "end_offset")
+INTERVALS = ("drop_after", "compress_after", "start_offset", "end_offset")
 _CHUNKS = """
     SELECT count(*), count(*) FILTER (WHERE is_compressed), min(range_start), max(range_end)
     FROM timescaledb_information.chunks
@@ -93,10 +99,12 @@ def _policies(table: str) -> list[dict[str, Any]]:
             "policy": name.removeprefix("policy_"),
             "every": every,
             "last_run": last_run,
+            "last_success": last_success,
             "next_run": next_run,
-            **{key: text for key, text in json.loads(config).items() if key in _INTERVALS},
+            "error": error,
+            **{key: text for key, text in json.loads(config).items() if key in INTERVALS},
         }
-        for name, every, config, last_run, next_run in rows
+        for name, every, config, last_run, last_success, next_run, error in rows
     ]
 
 

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import DatabaseError
 
-from market import catalog, coverage, flush, retention, rollups, storage, timescale
+from market import catalog, coverage, flush, policies, retention, rollups, storage, timescale
 from market.candles import FencedOutError
 from oracle import locks, metrics
 from oracle.leader import leader_only
@@ -17,6 +17,8 @@ from oracle.leader import leader_only
 FLUSH_EVERY_MS = 60_000
 MAX_RUN_MS = 300_000
 PRUNE_RUN_MS = 3_600_000
+# Together less than the broker's visibility timeout: no policy is begun after the first.
+POLICIES_SECONDS, POLICY_SECONDS = 900, 1_800
 # What is left is the next task's: neither may keep the next flush from its minute.
 FLUSH_ROLL_UP_SECONDS = 10
 ROLL_UP_SECONDS = 40
@@ -55,11 +57,34 @@ def refresh_rollups() -> None:
 def prune_history() -> None:
     """Remove what is past its time, where TimescaleDB has no policy that does."""
     now_ms = time.time_ns() // 1_000_000
+    for index, keep_days in (
+        (True, settings.RETENTION_DAYS),
+        (False, settings.EXCHANGE_RETENTION_DAYS),
+    ):
+        kept_ms = retention.boundary_ms(keep_days=keep_days, now_ms=now_ms)
+        coverage.forget_before(index=index, before_ms=kept_ms)
     for rows in storage.time_tables():
         removed = timescale.prune(rows, now_ms=now_ms)
         log.info("history.pruned", table=rows.table, removed=removed)
-    kept_ms = retention.boundary_ms(keep_days=settings.RETENTION_DAYS, now_ms=now_ms)
-    coverage.forget_before(coverage.INDEX, before_ms=kept_ms)
+
+
+@shared_task(name="market.run_policies", ignore_result=True)
+@locks.exclusive("run_policies", ttl_ms=PRUNE_RUN_MS)
+def run_policies() -> None:
+    """Run the policies of TimescaleDB that its own scheduler does not, and say so."""
+    started = time.monotonic()
+    for policy in policies.overdue():
+        metrics.POLICY_ERRORS.labels(policy.kind).inc()
+        facts = {"policy": policy.kind, "table": policy.table}
+        log.warning("policy.failed", **facts, error=policy.error)
+        if time.monotonic() - started > POLICIES_SECONDS:
+            continue  # the next task's
+        try:
+            policies.run(policy, seconds=POLICY_SECONDS)
+        except DatabaseError as error:
+            log.error("policy.not_run", **facts, error=str(error))
+            continue
+        log.info("policy.run", **facts)
 
 
 @shared_task(name="market.publish_catalog", ignore_result=True)

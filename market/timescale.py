@@ -238,7 +238,7 @@ def _set_refresh(level: Level) -> None:
 
 
 # Of TimescaleDB's functions add_…_policy and remove_…_policy, and the job that they make.
-_JOBS = {
+JOBS = {
     "retention": "policy_retention",
     "compression": "policy_compression",
     "continuous_aggregate": "policy_refresh_continuous_aggregate",
@@ -267,7 +267,7 @@ def _policy(kind: str, table: str, wanted: dict[str, Any]) -> dict[str, timedelt
             "AND made.materialization_hypertable_name = job.hypertable_name "
             "WHERE job.proc_name = %s AND COALESCE(made.view_name, job.hypertable_name) = %s "
             "AND COALESCE(made.view_schema, job.hypertable_schema) = current_schema",
-            [_JOBS[kind], table],
+            [JOBS[kind], table],
         )
         job = cursor.fetchone()
         if job is None:

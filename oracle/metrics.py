@@ -32,6 +32,11 @@ FLUSH_DURATION = Histogram(
 )
 FLUSH_ERRORS = Counter("oracle_flush_errors", "Flushes that failed.")
 ROLLUP_ERRORS = Counter("oracle_rollup_errors", "Roll-ups that failed: the next one does them.")
+POLICY_ERRORS = Counter(
+    "oracle_policy_errors",
+    "Policies of TimescaleDB that its scheduler failed to run: the oracle did.",
+    ("policy",),
+)
 CANDLE_REVISIONS = Counter(
     "oracle_candle_revisions", "Candles that changed after they were first stored."
 )

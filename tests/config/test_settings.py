@@ -51,6 +51,17 @@ def test_production_starts_with_secrets_of_its_own(tmp_path):
         ({"PORT": "http"}, "PORT"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
         ({"LEASE_HEARTBEAT_MS": "20000"}, "LEASE_HEARTBEAT_MS"),
+        ({"STREAMS_PER_ADDRESS": "0"}, "STREAMS_PER_ADDRESS"),
+        ({"STREAM_MESSAGES_PER_MINUTE": "many"}, "STREAM_MESSAGES_PER_MINUTE"),
+        ({"TASK_STATEMENT_TIMEOUT_MS": "5000"}, "TASK_STATEMENT_TIMEOUT_MS"),
+        ({"BACKTEST_THREADS": "0"}, "BACKTEST_THREADS"),
+        ({"ARTIFACTS_KEEP_DAYS": "-1"}, "ARTIFACTS_KEEP_DAYS"),
+        ({"OKX_WS_URL": "https://okx.test"}, "OKX_WS_URL"),
+        ({"OKX_WS_URL": "okx.test"}, "OKX_WS_URL"),
+        ({"KRAKEN_REST_URL": "kraken.test"}, "KRAKEN_REST_URL"),
+        ({"TIMESCALEDB": "yes"}, "TIMESCALEDB"),
+        ({"CHUNK_DAYS": "0"}, "CHUNK_DAYS"),
+        ({"RETENTION_DAYS": "1"}, "RETENTION_DAYS"),
     ],
 )
 def test_production_refuses(wrong, complaint, tmp_path):
@@ -64,6 +75,7 @@ def test_the_example_names_every_variable_that_is_read():
     code += (ROOT / "config" / "stack" / "options.py").read_text()
     read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', code))
     read |= {f"{name.upper()}_REST_URL" for name in settings.EXCHANGE_REST_URLS}
+    read |= {f"{name.upper()}_WS_URL" for name in settings.EXCHANGE_WS_URLS}
     compose = (ROOT / "docker-compose.yml").read_text()
     substituted = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", compose))
     example = (ROOT / ".env.example").read_text()

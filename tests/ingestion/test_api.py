@@ -42,6 +42,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
+def _kept_for_ever(settings: Any) -> None:
+    settings.RETENTION_DAYS = 0
+
+
+@pytest.fixture(autouse=True)
 def _priced() -> None:
     listing: Any = ListingFactory(
         exchange=ExchangeFactory(name="okx"),
@@ -229,7 +234,9 @@ def test_body_that_is_too_large_is_not_read(staff: Client) -> None:
 # --- sync and status ---
 
 
-def test_trigger_sends_for_each_schedule_that_has_something_due(staff: Client, sent: list[Any]) -> None:
+def test_trigger_sends_for_each_schedule_that_has_something_due(
+    staff: Client, sent: list[Any]
+) -> None:
     core_symbols.add("okx", ["BTC/USDT"], timeframes=["1m", "1h", "1d"], added_by="me")
     assert call(staff, "post", SHORT + TRIGGER) == (
         202,

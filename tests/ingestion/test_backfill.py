@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from ingestion import backfill, backfill_run, candle_pages, rest, window
 from ingestion.backfill import BackfillError
@@ -347,6 +348,72 @@ def test_claim_waits_for_older_ones_of_its_rates(url: str) -> None:
     assert all("note" in entry for entry in other.errors)
 
 
+def converted_only() -> None:
+    """A symbol that no exchange lists in its own currency, and the rate that makes it so."""
+    listed("upbit", symbol="USDT/KRW", is_rate=True)
+    ListingFactory(
+        exchange=ExchangeFactory(name="upbit"),
+        symbol=SymbolFactory(name=SYMBOL),
+        exchange_symbol="KRW-LINK",
+        quote="KRW",
+    )
+
+
+def test_order_has_the_missing_rates_ordered_before_it(url: str) -> None:
+    converted_only()
+    row = ordered(60)
+    rate = Backfill.objects.get(symbol="USDT/KRW")
+    assert (rate.pk < row.pk, rate.created_by, rate.overwrite) == (True, "test", False)
+    assert (rate.start, rate.end) == (row.start, row.end)
+    ordered(50)  # the rate is on its way
+    assert Backfill.objects.filter(symbol="USDT/KRW").count() == 1
+    assert run(rate.pk, now_ms=NOW_MS) == "succeeded"
+    assert run(row.pk, now_ms=NOW_MS) == "succeeded"
+    assert Candle1m.objects.filter(symbol=SYMBOL).exists()
+    ordered(60)
+    assert Backfill.objects.filter(symbol="USDT/KRW").count() == 1
+
+
+def test_run_minutes_without_a_rate_are_no_empty_ones(url: str) -> None:
+    converted_only()
+    row = ordered(60)
+    Backfill.objects.filter(symbol="USDT/KRW").delete()
+    assert run(row.pk, now_ms=NOW_MS) == "failed"
+    row.refresh_from_db()
+    assert (covered(), row.minutes_done, Candle1m.objects.count()) == ([], 0, 0)
+    error = next(entry for entry in row.errors if "error" in entry)
+    assert "KRW-LINK on upbit" in error["error"]
+    assert "cannot be converted without USDT/KRW: backfill that" in error["error"]
+    assert END_MS - 60 * MINUTE_MS <= error["start_ms"] < error["end_ms"] <= END_MS
+    # Not all minutes have a rate, but all were asked for.
+    assert run(ordered(60, symbol="USDT/KRW").pk, now_ms=NOW_MS) == "succeeded"
+    assert backfill.retry(row.pk)
+    assert run(row.pk, now_ms=NOW_MS) == "succeeded"
+    assert Candle1m.objects.filter(symbol=SYMBOL).exists()
+
+
+def test_run_minutes_that_nobody_keeps_are_told(url: str) -> None:
+    listed("kraken")
+    row = ordered(900)
+    assert run(row.pk, now_ms=NOW_MS) == "succeeded"
+    row.refresh_from_db()
+    (note,) = row.errors
+    assert (note["exchange"], note["note"]) == (
+        *("kraken", "minutes that it keeps no longer, and that no other has"),
+    )
+    assert 180 <= note["minutes"] <= 190
+
+
+def test_run_ends_though_its_rollups_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> int:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    listed("kucoin")
+    row = ordered(50)
+    monkeypatch.setattr("ingestion.backfill_run.rollups.refresh_due", fail)
+    assert run(row.pk, now_ms=NOW_MS) == "succeeded"
+
+
 def test_run_minutes_that_wait_in_redis_are_left_to_the_flush(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +443,8 @@ def test_run_minutes_that_wait_in_redis_are_left_to_the_flush(
         ("NO/SUCH", END_MS - MINUTE_MS, END_MS, "not among the enabled symbols"),
         ("LINK/RUB", END_MS - MINUTE_MS, END_MS, "derived from LINK/USDT"),
         ("ETH/USDT", END_MS - MINUTE_MS, END_MS, "no enabled exchange lists"),
-        (SYMBOL, NOW_MS // MINUTE_MS * MINUTE_MS, NOW_MS, "is over yet"),
+        (SYMBOL, 1_500_000_000_000, END_MS, "RETENTION_DAYS is 730, and what is older is removed"),
+        (SYMBOL, NOW_MS // MINUTE_MS * MINUTE_MS, NOW_MS, "over for long enough yet"),
     ],
 )
 def test_order_that_cannot_be_is_refused(
@@ -432,7 +500,8 @@ def test_run_reads_only_closed_and_old_enough_minutes() -> None:
         created_by="test",
         now_ms=NOW_MS,
     )
-    assert epoch_ms(row.end) == (NOW_MS - 3_000) // MINUTE_MS * MINUTE_MS
+    # An exchange that is behind would have its last minute taken for an empty one.
+    assert epoch_ms(row.end) == (NOW_MS - 60_000) // MINUTE_MS * MINUTE_MS
 
 
 def test_series_of_a_plan_is_the_index() -> None:

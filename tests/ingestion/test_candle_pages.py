@@ -315,6 +315,21 @@ def test_fetch_open_circuit_is_not_asked(
     assert page.error == "LINK-USDT on okx: its circuit is open: TIMEOUT"
 
 
+def test_fetch_open_circuit_is_not_waited_for_by_each_page(
+    url: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BREAKER_FAILURES, settings.BREAKER_OPEN_MS = 1, 60_000
+    monkeypatch.setattr(candle_pages, "call", lambda *_, **__: pytest.fail("asked"))
+    at, stop = now(), Event()
+    breaker.record_failure("okx", code=ErrorCode.TIMEOUT, now_ms=at)
+    monkeypatch.setattr(stop, "wait", lambda *_: pytest.fail("waited"))
+    whole = minutes_back(250, at=at)
+    options: Any = {"resolution": "1m", "now_ms": at, "attempts": 1, "stop": stop}
+    pages = list(fetch(listing("okx"), whole=whole, **options))
+    assert len(pages) == 3
+    assert all("its circuit is open" in (page.error or "") for page in pages)
+
+
 def test_fetch_circuit_that_nobody_probes_is_asked_after_its_time(url: str, settings: Any) -> None:
     settings.BREAKER_FAILURES, settings.BREAKER_OPEN_MS = 1, 1_000
     at = now()

@@ -76,6 +76,43 @@ def test_order_missing_failed_ones_rest_twice_as_long_each_time() -> None:
     assert names(order_missing(now_ms=NOW_MS + 3 * step_ms)) == ["A/USDT"]
 
 
+def test_order_missing_who_misses_most_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Those filled first miss a minute again while others still miss the day.
+    monkeypatch.setattr(gap_orders, "MAX_LIVE", 1)
+    for symbol in ("A/USDT", "B/USDT"):
+        listed(symbol)
+    series = Series(exchange="index", symbol="A/USDT", timeframe="1m")
+    day = TimeRange(start_ms=NOW_MS - 90_000_000, end_ms=SETTLED_MS - MINUTE_MS)
+    coverage.mark(series, day)
+    assert names(order_missing(now_ms=NOW_MS)) == ["B/USDT"]
+
+
+def test_retry_failed_tries_again_what_is_stored_in_part_after_a_rest() -> None:
+    listed("A/USDT")
+    (row,) = order_missing(now_ms=NOW_MS)
+    over = {"status": "failed", "started_at": to_datetime(NOW_MS), "attempt": 1}
+    step_ms = round(FIRST_BACKOFF / timedelta(milliseconds=1))
+    for attempt, rest_ms in ((1, step_ms), (2, 2 * step_ms)):
+        Backfill.objects.update(
+            **over | {"attempt": attempt}, finished_at=to_datetime(NOW_MS), candles_written=5
+        )
+        assert gap_orders.retry_failed(now_ms=NOW_MS + rest_ms - 1) == []
+        assert gap_orders.retry_failed(now_ms=NOW_MS + rest_ms) == [row]
+        row.refresh_from_db()
+        assert (row.status, row.attempt) == ("pending", attempt + 1)
+    Backfill.objects.update(**over, finished_at=to_datetime(NOW_MS), candles_written=5)
+    assert gap_orders.retry_failed(now_ms=NOW_MS + 2 * 86_400_000) == []
+
+
+def test_retry_failed_leaves_alone_what_people_ordered_or_canceled() -> None:
+    listed("A/USDT")
+    order_missing(now_ms=NOW_MS)
+    Backfill.objects.update(status="canceled", finished_at=to_datetime(NOW_MS), candles_written=5)
+    assert gap_orders.retry_failed(now_ms=NOW_MS + 3_600_000) == []
+    Backfill.objects.update(status="failed", created_by="admin")
+    assert gap_orders.retry_failed(now_ms=NOW_MS + 3_600_000) == []
+
+
 def test_order_missing_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gap_orders, "MAX_LIVE", 2)
     for symbol in ("A/USDT", "B/USDT", "C/USDT"):

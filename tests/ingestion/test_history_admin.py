@@ -42,6 +42,11 @@ FORM = {
 
 
 @pytest.fixture(autouse=True)
+def _kept_for_ever(settings: Any) -> None:
+    settings.RETENTION_DAYS = 0
+
+
+@pytest.fixture(autouse=True)
 def _only_djangos_middleware(settings: Any) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name.startswith("django.")]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
-from ingestion import backfill_run, candle_pages
+from ingestion import backfill, backfill_run, candle_pages
 from ingestion.models import Backfill
 from ingestion.registry import ADAPTERS
 from market.models import Candle1m
@@ -92,6 +93,47 @@ def test_backfill_command_stopped_says_how_to_go_on(monkeypatch: pytest.MonkeyPa
     assert "succeeded" in command("backfill", "--resume", str(row.pk))
 
 
+def test_backfill_command_stopped_leaves_nothing_to_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ListingFactory(
+        exchange=ExchangeFactory(name="okx"),
+        symbol=SymbolFactory(name="ETH/USDT"),
+        exchange_symbol="ETH-USDT",
+    )
+
+    def run(*_: Any, stop: Any, **__: Any) -> None:
+        stop.set()  # as Ctrl-C does
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    with pytest.raises(CommandError, match=r"Stopped"):
+        command("backfill", "--all", "--from", "-1h")
+    assert list(Backfill.objects.values_list("status", flat=True)) == ["canceled"] * 2
+
+
+def test_backfill_command_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    order: dict[str, Any] = {"overwrite": False, "created_by": "test", "now_ms": now_ms}
+    span: dict[str, Any] = {"start_ms": now_ms - 3_600_000, "end_ms": now_ms - 600_000}
+    (first,) = backfill.note(SYMBOL, **span, **order)
+    (second,) = backfill.note(SYMBOL, **span, **order)
+    assert backfill.why_waiting(second, now_ms=now_ms) == ""
+    assert backfill.claim(first.pk, now_ms=now_ms) is not None
+    first.refresh_from_db()
+    waits = f"waits for backfill {first.pk} of {SYMBOL}"
+    assert backfill.why_waiting(second, now_ms=now_ms) == waits
+    assert "another process runs it" in backfill.why_waiting(first, now_ms=now_ms)
+
+
+def test_backfill_command_database_away_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly\nmore")
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    with pytest.raises(CommandError, match=r"unexpectedly\nGo on with: .*--resume \d"):
+        command("backfill", SYMBOL, "--from", "-1h")
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -103,6 +145,8 @@ def test_backfill_command_stopped_says_how_to_go_on(monkeypatch: pytest.MonkeyPa
         ((SYMBOL, "--from", "-1h", "--to", "2200-01-01"), "lies in the future"),
         ((SYMBOL, "--from", "-1h", "--to", "-2h"), "must be before to"),
         (("--resume", "999999"), "there is no backfill 999999"),
+        (("--resume", "1", "--overwrite"), "say nothing else"),
+        ((SYMBOL, "--resume", "1"), "say nothing else"),
     ],
 )
 def test_backfill_command_wrong_words_teach(words: tuple[str, ...], text: str) -> None:
@@ -154,8 +198,22 @@ def test_reconcile_differences_and_missing_minutes_are_told() -> None:
 
 def test_reconcile_failing_exchange_is_an_error(url: str) -> None:
     simulated.suffer(url, "okx", "error", value=503)
-    with pytest.raises(CommandError, match="Not all could be compared:\nBTC-USDT on okx: BUSY"):
+    said = r"Not all could be compared:\n20[-0-9T:]+Z – 20[-0-9T:]+Z  BTC-USDT on okx: BUSY"
+    with pytest.raises(CommandError, match=said):
         command("reconcile", SYMBOL, "--from", "-1h", "--exchange", "okx")
+
+
+def test_reconcile_in_windows_is_reconcile_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    command("backfill", SYMBOL, "--from", "-1h")
+    words = ("reconcile", SYMBOL, "--from", "-55m", "--to", "-5m", "--json")
+    at_once = command(*words)
+    monkeypatch.setattr("ingestion.reconcile.WINDOW_MS", 7 * 60_000)
+    assert command(*words) == at_once
+
+
+def test_reconcile_from_after_to_teaches() -> None:
+    with pytest.raises(CommandError, match=r"--from \(20.*Z\) must be .* before --to \(20.*Z\)"):
+        command("reconcile", SYMBOL, "--from", "-1h", "--to", "-2h")
 
 
 def test_reconcile_exchange_without_the_symbol_is_refused() -> None:

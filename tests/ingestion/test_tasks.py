@@ -110,7 +110,8 @@ def test_resume_backfills_once_a_minute_for_all_beats(monkeypatch: pytest.Monkey
 
 
 def test_fill_gaps_orders_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(gap_orders, "order_missing", lambda *, now_ms: calls.append(now_ms))
+    calls: list[str] = []
+    for name in ("order_missing", "retry_failed"):
+        monkeypatch.setattr(gap_orders, name, lambda *, now_ms, name=name: calls.append(name))
     tasks.fill_gaps.apply().get()
-    assert len(calls) == 1
+    assert calls == ["order_missing", "retry_failed"]

@@ -1,7 +1,7 @@
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from market import coverage, retention, tasks, timescale
 from market.candles import to_datetime
@@ -75,6 +75,7 @@ def test_a_key_of_several_columns_is_walked_through(tables):
 def test_the_task_removes_each_by_its_own_setting_and_uncovers_it(tables, settings, monkeypatch):
     monkeypatch.setattr("market.tasks.time.time_ns", lambda: NOW * 1_000_000)
     settings.RETENTION_DAYS, settings.PRICE_HISTORY_RETENTION_DAYS = 9, 3
+    settings.EXCHANGE_RETENTION_DAYS = 0
     kept = fill("BTC/USDT", START + DAY, 20)
     fill("BTC/USDT", START, 20)
     exchange_candle("1m", START)
@@ -103,7 +104,34 @@ def test_the_task_removes_each_by_its_own_setting_and_uncovers_it(tables, settin
 def test_coverage_that_is_all_older_is_gone():
     series = Series(exchange=INDEX, symbol="BTC/USDT", timeframe="1m")
     coverage.mark(series, TimeRange(start_ms=START, end_ms=START + DAY))
-    coverage.forget_before(INDEX, before_ms=START + DAY)
+    coverage.forget_before(index=True, before_ms=START + DAY)
+    assert not Coverage.objects.exists()
+
+
+def test_candles_of_exchanges_that_are_removed_are_missing_again(tables, settings, monkeypatch):
+    monkeypatch.setattr("market.tasks.time.time_ns", lambda: NOW * 1_000_000)
+    settings.EXCHANGE_RETENTION_DAYS = 9
+    exchange_candle("1m", START)
+    theirs = Series(exchange="okx", symbol="BTC/USDT", timeframe="1m")
+    whole = TimeRange(start_ms=START, end_ms=START + 2 * DAY)
+    coverage.mark(theirs, whole)
+    tasks.prune_history()
+    assert not ExchangeCandle.objects.exists()
+    assert coverage.missing(theirs, whole) == [TimeRange(start_ms=START, end_ms=START + DAY)]
+
+
+def test_a_removal_that_dies_leaves_nothing_covered_that_may_be_gone(settings, monkeypatch):
+    monkeypatch.setattr("market.tasks.time.time_ns", lambda: NOW * 1_000_000)
+    settings.RETENTION_DAYS = 9
+    series = Series(exchange=INDEX, symbol="BTC/USDT", timeframe="1m")
+    coverage.mark(series, TimeRange(start_ms=START, end_ms=START + DAY))
+
+    def die(*_, **__):
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr("market.tasks.timescale.prune", die)
+    with pytest.raises(OperationalError):
+        tasks.prune_history()
     assert not Coverage.objects.exists()
 
 

@@ -93,6 +93,42 @@ def test_what_changed_is_rolled_up_anew_whatever_its_age(seed):
     assert stored() == expected(rows | changed)
 
 
+def test_a_refresh_of_aggregates_has_longer_than_a_workers_statements(monkeypatch):
+    def limit():
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            return cursor.fetchone()[0]
+
+    found = []
+    monkeypatch.setattr(aggregates, "in_use", lambda: True)
+    monkeypatch.setattr(aggregates, "refresh", lambda _: found.append(limit()))
+    note((BTC, minutes(START, 10)))
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '60s'")
+    try:
+        roll_up()
+        assert (found, limit()) == (["10min"], "1min")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
+
+
+def test_a_bucket_whose_minutes_were_taken_back_is_none():
+    rows = random_rows(4, symbols=(BTC, PEPE), start_ms=START, minutes=20)
+    store(rows)
+    note((None, minutes(START, 20)))
+    roll_up()
+    settle()
+    gone = {key for key in rows if key[0] == BTC and START <= key[1] < START + 10 * MINUTE}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM ohlcv_1m WHERE symbol = %s AND time < %s", [BTC, "2025-01-01T00:10:00Z"]
+        )
+    note((BTC, minutes(START, 10)))
+    roll_up()
+    assert stored() == expected({key: row for key, row in rows.items() if key not in gone})
+
+
 def test_a_backfill_before_what_is_rolled_up_is_rolled_up():
     old = random_rows(1, symbols=(PEPE,), start_ms=START, minutes=600)
     new = random_rows(2, symbols=(BTC, PEPE), start_ms=START + 3 * DAY, minutes=600)

@@ -7,7 +7,16 @@ from random import Random
 import pytest
 from django.db import connection, transaction
 
-from market import aggregates, flush, newest, rollups, series, volumes
+from market import (
+    aggregates,
+    flush,
+    newest,
+    rollup_stores,
+    rollups,
+    series,
+    timescale,
+    volumes,
+)
 from market.candles import BackfilledCandle, to_datetime, upsert_backfilled
 from market.ranges import TimeRange
 from oracle.values import RESOLUTIONS
@@ -252,20 +261,19 @@ def test_rows_are_all_of_them_page_by_page(monkeypatch):
 
 
 @pytest.fixture
-def many():
-    """So many rows of each resolution that a plan for few would be another one."""
+def many(resolution):
+    """So many rows of a resolution that a plan for few would be another one; where they are."""
+    store = rollup_stores.read()[series.TABLES[resolution]]
     with connection.cursor() as cursor:
-        for table in series.TABLES.values():
-            if aggregates.in_use() and table != "ohlcv_1m":
-                continue
-            cursor.execute(
-                f"INSERT INTO {table} (symbol, time, open, high, low, close, source_count, "
-                "sources, revision) SELECT 'C' || s || '/USDT', "
-                "timestamptz '2024-01-01Z' + n * interval '1 minute' * %s, 2, 3, 1, 2, 1, "
-                "'{okx}', 0 FROM generate_series(1, 4) AS s, generate_series(0, 20000) AS n",
-                [RESOLUTIONS[table.removeprefix("ohlcv_")] // MINUTE],
-            )
-            cursor.execute(f"ANALYZE {table}")
+        cursor.execute(
+            f"INSERT INTO {store.relation} (symbol, time, open, high, low, close, source_count, "
+            "sources, revision) SELECT 'C' || s || '/USDT', "
+            "timestamptz '2024-01-01Z' + n * interval '1 minute' * %s, 2, 3, 1, 2, 1, "
+            "'{okx}', 0 FROM generate_series(1, 4) AS s, generate_series(0, 20000) AS n",
+            [RESOLUTIONS[resolution] // MINUTE],
+        )
+        cursor.execute(f"ANALYZE {store.relation}")
+    return store
 
 
 def plan(statement, parameters):
@@ -282,12 +290,41 @@ def nodes(found):
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_a_page_is_read_by_the_primary_key(many, resolution):
-    table = series.TABLES[resolution]
+def test_a_page_is_read_by_an_index_and_no_further(many, resolution):
     times = to_datetime(1_704_067_200_000), to_datetime(START)
 
-    used = list(nodes(plan(*series.page_statement("C2/USDT", resolution, times, limit=1_001))))
+    used = list(nodes(plan(*series.page_statement("C2/USDT", many, times, limit=1_001))))
 
-    assert not [kind for kind, _ in used if kind in ("Seq Scan", "Sort")]
+    assert {kind for kind, _ in used} <= {"Limit", "Result", "Custom Scan", "Index Scan"}
+    if not timescale.is_hypertable("ohlcv_1m"):
+        assert used == [("Limit", ""), ("Index Scan", f"{many.relation}_pkey")]
+
+
+@pytest.mark.timescale
+@pytest.mark.parametrize("stored_days", range(3))
+def test_what_an_aggregate_holds_and_what_it_does_not_are_one_series(stored_days):
+    """Each aggregate stored up to a time of its own, and minutes changed on both sides of it."""
     if not aggregates.in_use():
-        assert used == [("Limit", ""), ("Index Scan", f"{table}_pkey")]
+        pytest.skip("the test database is none of TimescaleDB (DATABASE_URL)")
+    random = Random(stored_days)
+    minutes = random_rows(stored_days, symbols=(BTC,), start_ms=START, minutes=3 * 1_440)
+    store(minutes)
+    with connection.cursor() as cursor:
+        for table in rollups.TABLES.values():
+            end_ms = START + stored_days * DAY + random.randrange(DAY)
+            cursor.execute(
+                "CALL refresh_continuous_aggregate(%s, NULL, %s)", [table, to_datetime(end_ms)]
+            )
+    changed = {
+        (BTC, START + random.randrange(3 * 1_440) * MINUTE): random_row(random, scale=4)
+        for _ in range(9)
+    }
+    store(changed)
+    note(BTC, *(open_ms for _, open_ms in changed))
+
+    for resolution in ROLLED_UP:
+        assert as_rows(read(resolution)) == by_hand(minutes | changed, resolution)
+        span = {"from_ms": START, "to_ms": START + 9 * DAY}
+        assert as_rows(walk(resolution, **span, limit=100)) == by_hand(
+            minutes | changed, resolution
+        )

@@ -4,16 +4,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
-from market import aggregates, rollups, storage, timescale
+from market import aggregates, rollups, series, storage, timescale
 from market.candles import to_datetime
 from market.management.commands.timescale import Command
 from market.models import Candle1m
 from market.ranges import TimeRange
 from market.rollup_levels import LEVELS
-from market.storage_report import report
+from market.storage_report import INTERVALS, report
 from market.timescale import Offer, TimescaleError
+from oracle.values import RESOLUTIONS
 from tests.market.rollup_rows import MINUTE, expected, random_rows, store, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,7 +61,7 @@ def change(rows, *, symbol, start_ms, minutes):
 def jobs(table):
     return {
         policy.pop("policy"): {
-            key: text for key, text in policy.items() if key not in ("last_run", "next_run")
+            key: text for key, text in policy.items() if key == "every" or key in INTERVALS
         }
         for policy in (report(storage.time_tables())["tables"] | report(())["aggregates"])[table][
             "policies"
@@ -295,3 +297,50 @@ def test_the_command_shows_chunks_and_policies(timescaledb, capsys):
     assert "retention: every 1 day, " in said
     Command().run_from_argv(["manage.py", "timescale", "--json"])
     assert '"continuous aggregate"' in capsys.readouterr().out
+
+
+@pytest.fixture
+def begun_without(timescaledb):
+    """A schema of its own beside the converted one, with a history begun without TimescaleDB."""
+    ask("CREATE SCHEMA begun")
+    ask("SET search_path TO begun, public")
+    for rows in storage.time_tables():
+        ask(f"CREATE TABLE {rows.table} (LIKE public.{rows.table} INCLUDING ALL)")
+    for level in LEVELS:
+        ask(f"CREATE TABLE {level.table} ({storage.COLUMNS})")
+    yield
+    ask("RESET search_path")
+    ask("DROP SCHEMA begun CASCADE")
+
+
+def pages():
+    """What readers are told, at every resolution."""
+    return {
+        resolution: series.read_rows(
+            BTC, resolution=resolution, from_ms=START, to_ms=NOW, limit=100_000, now_ms=NOW
+        ).rows
+        for resolution in RESOLUTIONS
+    }
+
+
+@pytest.mark.timescale
+def test_a_history_begun_without_it_is_moved_over_unchanged(begun_without, settings):
+    settings.RETENTION_DAYS = 0  # or the server would remove these, by its own clock
+    rows = random_rows(5, symbols=(BTC, PEPE), start_ms=START + 100 * MINUTE, minutes=2_500)
+    change(rows, symbol=None, start_ms=START, minutes=3 * 1_440)
+    late = random_rows(6, symbols=(BTC,), start_ms=START + DAY, minutes=30)
+    store(late)  # a note that waits is moved too
+    rollups.note_touched([(BTC, TimeRange(start_ms=START + DAY, end_ms=START + DAY + 30 * MINUTE))])
+    assert not aggregates.in_use()
+    before = pages()
+
+    call_command("timescale", convert=True)
+
+    assert aggregates.in_use() and timescale.is_hypertable("ohlcv_1m")
+    assert pages() == before
+    rollups.refresh_due(now_ms=NOW)
+    settle()
+    assert pages() == before
+    assert stored() == expected(rows | late)
+    call_command("timescale", convert=True)
+    assert pages() == before

@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -58,19 +59,13 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         now_ms = time.time_ns() // 1_000_000
-        rows = _reopened(options["resume"]) if options["resume"] else _noted(options, now_ms)
-        with _stopping() as stop, _progress() as progress:
-            tasks = {
-                row.pk: progress.add_task(
-                    row.symbol, total=row.minutes_total, completed=row.minutes_done, errors=""
-                )
-                for row in rows
-            }
-            for row in rows:
-                _work(row, progress, tasks[row.pk], stop)
-                if stop.is_set():
-                    break
-        self._report([Backfill.objects.get(pk=row.pk) for row in rows], stopped=stop.is_set())
+        rows = _reopened(options) if options["resume"] else _noted(options, now_ms)
+        try:
+            stopped = _work_all(rows)
+        except DatabaseError as error:
+            text = str(error).strip().splitlines()[0]
+            raise CommandError(f"The database: {text}\nGo on with: {_again(rows)}") from error
+        self._report([Backfill.objects.get(pk=row.pk) for row in rows], stopped=stopped)
 
     def _report(self, rows: Sequence[Backfill], *, stopped: bool) -> None:
         """Say what came of it. Raises CommandError when a range is not as it should be."""
@@ -90,11 +85,15 @@ class Command(BaseCommand):
             if "error" in entry
         ]
         left = [row for row in rows if row.status != Backfill.SUCCEEDED]
-        again = "python manage.py backfill --resume " + " ".join(str(row.pk) for row in left)
         if stopped and left:
-            raise CommandError(f"Stopped; what is written stays. Go on with: {again}")
+            raise CommandError(f"Stopped; what is written stays. Go on with: {_again(left)}")
         if failed or left:
-            raise CommandError("\n".join(["Not all came:", *failed, f"Try again with: {again}"]))
+            lines = ["Not all came:", *failed, f"Try again with: {_again(left)}"]
+            raise CommandError("\n".join(lines))
+
+
+def _again(rows: Sequence[Backfill]) -> str:
+    return "python manage.py backfill --resume " + " ".join(str(row.pk) for row in rows)
 
 
 def _noted(options: dict[str, Any], now_ms: int) -> list[Backfill]:
@@ -137,7 +136,10 @@ def _symbols(options: dict[str, Any], known: Catalog) -> list[str]:
     return sorted(names, key=lambda name: name not in rates)
 
 
-def _reopened(ids: Sequence[int]) -> list[Backfill]:
+def _reopened(options: dict[str, Any]) -> list[Backfill]:
+    if options["symbols"] or options["all"] or options["start"] or options["overwrite"]:
+        raise CommandError("--resume goes on with what was ordered then: say nothing else")
+    ids: Sequence[int] = options["resume"]
     rows = {row.pk: row for row in Backfill.objects.filter(pk__in=ids)}
     if unknown := [each for each in ids if each not in rows]:
         raise CommandError(f"there is no backfill {unknown[0]}")
@@ -146,14 +148,31 @@ def _reopened(ids: Sequence[int]) -> list[Backfill]:
     return [rows[each] for each in ids]
 
 
+def _work_all(rows: Sequence[Backfill]) -> bool:
+    """Run them one after the other; True when that was stopped."""
+    with _stopping() as stop, _progress() as progress:
+        tasks = {
+            row.pk: progress.add_task(
+                row.symbol, total=row.minutes_total, completed=row.minutes_done, said=""
+            )
+            for row in rows
+        }
+        for row in rows:
+            if not stop.is_set():
+                _work(row, progress, tasks[row.pk], stop)
+        if stop.is_set():
+            for row in rows:  # or the workers of a running stack would go on with them
+                backfill.cancel(row.pk, now_ms=time.time_ns() // 1_000_000)
+        return stop.is_set()
+
+
 def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event) -> None:
     """Run a backfill to its end, or follow it where another process has it."""
 
-    def show(row: Backfill) -> None:
+    def show(row: Backfill, waiting: str = "") -> None:
         errors = sum("error" in entry for entry in row.errors)
-        progress.update(
-            task, completed=row.minutes_done, errors=f"{errors} failed" if errors else ""
-        )
+        said = waiting or (f"{errors} failed" if errors else "")
+        progress.update(task, completed=row.minutes_done, said=said)
 
     while not stop.is_set():
         status = backfill_run.run(
@@ -168,9 +187,8 @@ def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event) -> None:
         if row.status not in Backfill.LIVE:
             return
         if status is None:
+            show(row, backfill.why_waiting(row, now_ms=time.time_ns() // 1_000_000))
             stop.wait(AGAIN_SECONDS)
-    # Or the workers of a running stack would go on with it.
-    backfill.cancel(row.pk, now_ms=time.time_ns() // 1_000_000)
 
 
 @contextmanager
@@ -205,6 +223,6 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[errors]}"),
+        TextColumn("[red]{task.fields[said]}"),
         console=Console(stderr=True),
     )

@@ -42,12 +42,16 @@ class Command(BaseCommand):
         try:
             known = catalog.load()
             plan = make_plan(resolve(options["symbol"], known.names), known)
-            whole = TimeRange(
-                start_ms=read_moment(options["start"], now_ms=now_ms) // MINUTE_MS * MINUTE_MS,
-                end_ms=read_moment(options["end"], now_ms=now_ms) // MINUTE_MS * MINUTE_MS,
-            )
+            start_ms = read_moment(options["start"], now_ms=now_ms) // MINUTE_MS * MINUTE_MS
+            end_ms = read_moment(options["end"], now_ms=now_ms) // MINUTE_MS * MINUTE_MS
         except (ValueError, NotListedError) as error:
             raise CommandError(str(error)) from error
+        if start_ms >= end_ms:
+            raise CommandError(
+                f"--from ({to_datetime(start_ms):%Y-%m-%dT%H:%MZ}) must be a minute or more "
+                f"before --to ({to_datetime(end_ms):%Y-%m-%dT%H:%MZ})"
+            )
+        whole = TimeRange(start_ms=start_ms, end_ms=end_ms)
         listed = {listing.exchange for listing, path in plan.ways if not path}
         if unknown := [name for name in options["exchange"] if name not in listed]:
             raise CommandError(
@@ -87,7 +91,7 @@ def _table(symbol: str, found: list[Comparison]) -> Table:
 def _cells(difference: Difference) -> Iterator[str]:
     yield str(difference.compared)
     for number in (difference.mean, difference.max, difference.mean_bps, difference.max_bps):
-        yield "-" if number is None else f"{number:.8g}"
+        yield "-" if number is None else f"{number:.8g}" if number else "0"
     yield ", ".join(f"{to_datetime(ms):%m-%d %H:%M}" for _, ms in difference.worst)
 
 

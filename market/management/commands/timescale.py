@@ -47,13 +47,33 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         edition = f"{offer['edition']} edition" if offer["edition"] else "not installed here"
         yield f"server      TimescaleDB {offer['installed'] or offer['available']}, {edition}"
     yield f"rollups     {found['rollups']}{_instead(found)}"
+    yield from _failures(found)
     for name, table in (found["tables"] | found["aggregates"]).items():
         yield f"{name:15} {table['kind']:21} {table['bytes'] / MEGABYTE:10.1f} MB{_chunks(table)}"
         for policy in table.get("policies", ()):
             facts = ", ".join(
-                f"{key} {value}" for key, value in policy.items() if key != "policy" and value
+                f"{key} {value}"
+                for key, value in policy.items()
+                if key not in ("policy", "error") and value
             )
             yield f"{'':15} {policy['policy']}: {facts}"
+
+
+def _failures(found: dict[str, Any]) -> Iterator[str]:
+    policies = [
+        policy
+        for table in (found["tables"] | found["aggregates"]).values()
+        for policy in table.get("policies", ())
+    ]
+    failed = [policy for policy in policies if policy["last_run"] == "Failed"]
+    if not failed:
+        return
+    yield (
+        f"FAILED      {len(failed)} of {len(policies)} policies in their last run by the server; "
+        "the task market.run_policies runs them instead, every 15 minutes"
+    )
+    for error in sorted({str(policy["error"]) for policy in failed}):
+        yield f"            {error}"
 
 
 def _instead(found: dict[str, Any]) -> str:
