@@ -259,6 +259,7 @@ SPECTACULAR_SETTINGS = {
         "HealthStatus": ["ok", "degraded", "down"],
         "ReadyStatus": ["ok", "not_ready"],
         "UpDown": ["up", "down"],
+        "RunType": ["tune", "wfo"],
         "Objective": ["sharpe", "sharpe_dd_penalty", "return", "return_dd_penalty", "calmar"],
         "WorkStatus": ["pending", "running", "succeeded", "failed", "canceled"],
     },
