@@ -43,7 +43,6 @@ from prices.rate import EVERY_MS, WINDOW_MS
 LIMIT_MS = 250  # half of what users are promised
 POLL_SECONDS = 0.003
 DUE_AFTER_MS = round(app.conf.beat_schedule["rates"]["schedule"].at * 1_000)
-PRICE_WORKER = ("-m", "config.stack.worker", "price", "price", "1")
 EDGE = ("-m", "uvicorn", "config.asgi:application", "--no-access-log", "--log-level", "warning")
 NOBODY = "http://127.0.0.1:9"  # the trades are simulated, and nothing else is asked for
 EntryId = tuple[int, int]
@@ -103,9 +102,8 @@ def _oracle() -> Iterator[int]:
     schedule = f"{settings.ORACLE_HOME}/celerybeat-schedule"
     with (
         running("manage.py", "aggregate", SIMULATOR_URL=NOBODY),
-        # Celery warns of root's rights, which are not what is measured.
-        running(*PRICE_WORKER, SIMULATOR_URL=NOBODY, LOG_LEVEL="error"),
-        running("-m", "config.stack.beat", schedule, SIMULATOR_URL=NOBODY),
+        # Beat and the price worker. Celery warns of root's rights, which are not what is measured.
+        running("-m", "config.stack.price", schedule, SIMULATOR_URL=NOBODY, LOG_LEVEL="error"),
         running(*EDGE, "--port", str(port), SIMULATOR_URL=NOBODY),
     ):
         until(lambda: listens(port), seconds=30, what="the live edge")
