@@ -1,5 +1,5 @@
 // What the run pages draw with. A picture that needs another chart or component adds it here.
-import { init, use, format } from "echarts/core";
+import { format, init, use, version } from "echarts/core";
 import { BarChart, CandlestickChart, CustomChart, HeatmapChart, LineChart, ScatterChart } from "echarts/charts";
 import {
   AxisPointerComponent, DataZoomComponent, GridComponent, LegendComponent,
@@ -14,4 +14,4 @@ use([
   CanvasRenderer,
 ]);
 
-export { init, format };
+export { format, init, version };
