@@ -277,22 +277,33 @@ def status(url, timeout=20):
 
 
 @contextmanager
-def stopped(*pids):
-    """These processes stand still in here."""
+def stopped(first):
+    """This process and its children stand still in here."""
+    still = []
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        # The parent before its children are listed, and awake only after them: it alone takes the
+        # ended ones off the list, so none of these numbers can be nobody's, or another's, in here.
+        still.append(first)
+        os.kill(first, signal.SIGSTOP)
+        while _state(first) != "T":
+            time.sleep(0.001)
+        for child in Path(f"/proc/{first}/task/{first}/children").read_text().split():
+            still.append(int(child))
+            os.kill(int(child), signal.SIGSTOP)
         yield
     finally:
-        for pid in pids:
+        for pid in reversed(still):
             os.kill(pid, signal.SIGCONT)
 
 
-def postgres_processes(home):
-    """PostgreSQL's first process and its children."""
-    first = int((home / "postgres" / "postmaster.pid").read_text().split()[0])
-    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-    return [first, *map(int, children)]
+def _state(pid):
+    """A letter, as ps prints it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def postgres_process(home):
+    """PostgreSQL's first process."""
+    return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 @embedded_only
@@ -309,7 +320,7 @@ class TestDatabaseHangs:
     def test_prices_and_life_are_still_told(self, web, home):
         with ThreadPoolExecutor(max_workers=30) as pool:
             warm = list(pool.map(lambda _: status(web + CANDLES)[0], range(30)))
-            with stopped(*postgres_processes(home)):
+            with stopped(postgres_process(home)):
                 candles = [pool.submit(status, web + CANDLES) for _ in range(30)]
                 time.sleep(0.1)  # they are on their way
                 meanwhile = [status(web + path, timeout=2) for path in (PRICE, LIVE, SYMBOLS) * 4]
@@ -327,7 +338,7 @@ class TestDatabaseHangs:
         calls = [[CHANGE, {**GIVEN, "from": 1_700_000_000_000 + n}] for n in range(30)]
         with ThreadPoolExecutor(max_workers=31) as pool:
             warm = call(web, "PricesService", "getPriceChange", GIVEN)[0]
-            with stopped(*postgres_processes(home)):
+            with stopped(postgres_process(home)):
                 asked = [pool.submit(call, web, "PricesService", *one) for one in calls]
                 time.sleep(0.1)  # they are on their way
                 health = call(web, "HealthService", "check", {})
