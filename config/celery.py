@@ -14,16 +14,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Celery
-from celery.schedules import crontab, schedstate, schedule
+from celery.schedules import BaseSchedule, crontab, schedstate, schedule
 from celery.signals import worker_init
 from django.conf import settings
 from django.db import connections
 
 from config.postgres import TASK_TIMEOUT
+from market.seeds import EXCHANGES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-EXCHANGES = ("binance", "bybit", "coinbase", "kraken", "kucoin", "okx", "upbit")
 
 
 class clock(schedule):
@@ -65,6 +64,45 @@ def limit_statements(**_: object) -> None:
         config[TASK_TIMEOUT] = settings.TASK_STATEMENT_TIMEOUT_MS
 
 
+def tick(
+    task: str, when: BaseSchedule, *, expires: int, args: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """An entry of beat's schedule: ``task`` by name, dropped when it waited ``expires`` seconds."""
+    return {"task": task, "schedule": when, "args": args, "options": {"expires": expires}}
+
+
+# A tick is worth nothing once the next one is there: it has expired by then.
+BEAT_SCHEDULE = {
+    **{
+        f"fetch {name}": tick("ingestion.fetch_tickers", clock(1), args=(name,), expires=1)
+        for name in EXCHANGES
+    },
+    # The fetches of the second are sent at its start; most are back by its middle.
+    "index": tick("prices.update_index", clock(1, at=0.5), expires=1),
+    # The last trades of the window are counted within half a second.
+    "rates": tick("prices.publish_rates", clock(10, at=0.5), expires=9),
+    "save rates": tick("prices.save_rates", clock(10, at=2), expires=10),
+    # Fetched in the first minute of each hour; asked for again until that went well.
+    "currencies": tick("ingestion.fetch_fx", crontab(minute="*"), expires=50),
+    "flush": tick("market.flush_candles", clock(60, at=5), expires=50),
+    # Flushes begin five seconds after each minute.
+    "gaps": tick("ingestion.fill_gaps", clock(300, at=20), expires=280),
+    "backfills": tick("ingestion.resume_backfills", clock(60, at=40), expires=50),
+    "rollups": tick("market.refresh_rollups", clock(60, at=35), expires=50),
+    "policies": tick("market.run_policies", clock(900, at=250), expires=600),
+    "prune history": tick("market.prune_history", crontab(hour="3", minute="17"), expires=3_600),
+    "sync hourly": tick(
+        "backtests.data_sync", crontab(minute="7"), args=("hourly",), expires=3_000
+    ),
+    "sync daily": tick(
+        "backtests.data_sync", crontab(hour="0", minute="22"), args=("daily",), expires=3_600
+    ),
+    "nudge jobs": tick("backtests.nudge", clock(10, at=3), expires=10),
+    "reap jobs": tick("backtests.reap", clock(60, at=50), expires=50),
+    "prune artifacts": tick("backtests.prune", crontab(hour="3", minute="47"), expires=3_600),
+    "catalog": tick("market.publish_catalog", clock(10), expires=10),
+}
+
 app = Celery("oracle")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -87,104 +125,8 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # Longer than any task may run, or Redis would hand it out a second time.
+    # What a worker took and has not begun after this, Redis hands out again: behind a job of hours
+    # another one may wait as long. Tasks bear to be run twice.
     broker_transport_options={"visibility_timeout": 3_600, "socket_timeout": 5},
-    # A tick that is a second old is worth nothing: the next one is there.
-    beat_schedule={
-        **{
-            f"fetch {name}": {
-                "task": "ingestion.fetch_tickers",
-                "schedule": clock(1),
-                "args": (name,),
-                "options": {"expires": 1},
-            }
-            for name in EXCHANGES
-        },
-        "index": {
-            "task": "prices.update_index",
-            # The fetches of the second are sent at its start; most are back by its middle.
-            "schedule": clock(1, at=0.5),
-            "options": {"expires": 1},
-        },
-        "rates": {
-            "task": "prices.publish_rates",
-            # The last trades of the window are counted within half a second.
-            "schedule": clock(10, at=0.5),
-            "options": {"expires": 9},
-        },
-        "save rates": {
-            "task": "prices.save_rates",
-            "schedule": clock(10, at=2),
-            "options": {"expires": 10},
-        },
-        "currencies": {
-            "task": "ingestion.fetch_fx",
-            # Fetched in the first minute of each hour; asked for again until that went well.
-            "schedule": crontab(minute="*"),
-            "options": {"expires": 50},
-        },
-        "flush": {
-            "task": "market.flush_candles",
-            "schedule": clock(60, at=5),
-            "options": {"expires": 50},
-        },
-        "gaps": {
-            "task": "ingestion.fill_gaps",
-            # Flushes begin five seconds after each minute.
-            "schedule": clock(300, at=20),
-            "options": {"expires": 280},
-        },
-        "backfills": {
-            "task": "ingestion.resume_backfills",
-            "schedule": clock(60, at=40),
-            "options": {"expires": 50},
-        },
-        "rollups": {
-            "task": "market.refresh_rollups",
-            "schedule": clock(60, at=35),
-            "options": {"expires": 50},
-        },
-        "policies": {
-            "task": "market.run_policies",
-            "schedule": clock(900, at=250),
-            "options": {"expires": 600},
-        },
-        "prune history": {
-            "task": "market.prune_history",
-            "schedule": crontab(hour="3", minute="17"),
-            "options": {"expires": 3_600},
-        },
-        "sync hourly": {
-            "task": "backtests.data_sync",
-            "schedule": crontab(minute="7"),
-            "args": ("hourly",),
-            "options": {"expires": 3_000},
-        },
-        "sync daily": {
-            "task": "backtests.data_sync",
-            "schedule": crontab(hour="0", minute="22"),
-            "args": ("daily",),
-            "options": {"expires": 3_600},
-        },
-        "nudge jobs": {
-            "task": "backtests.nudge",
-            "schedule": clock(10, at=3),
-            "options": {"expires": 10},
-        },
-        "reap jobs": {
-            "task": "backtests.reap",
-            "schedule": clock(60, at=50),
-            "options": {"expires": 50},
-        },
-        "prune artifacts": {
-            "task": "backtests.prune",
-            "schedule": crontab(hour="3", minute="47"),
-            "options": {"expires": 3_600},
-        },
-        "catalog": {
-            "task": "market.publish_catalog",
-            "schedule": clock(10),
-            "options": {"expires": 10},
-        },
-    },
+    beat_schedule=BEAT_SCHEDULE,
 )

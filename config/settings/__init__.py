@@ -21,6 +21,7 @@ from config.settings.environment import (
     url_or_none,
 )
 from config.version import VERSION
+from market.seeds import EXCHANGES as _EXCHANGES
 
 DEVELOPMENT_SECRET = "development-only-secret-key-never-in-production-0123456789"
 MIN_SECRET_LENGTH = 32
@@ -96,7 +97,6 @@ GIT_SHA = env.str("GIT_SHA", "")
 METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR", "")
 
 # Adapters' base URLs, when they are not the exchange's own: BINANCE_REST_URL, BINANCE_WS_URL …
-_EXCHANGES = ("binance", "upbit", "kraken", "coinbase", "okx", "bybit", "kucoin")
 EXCHANGE_REST_URLS = {
     name: env.str(f"{name.upper()}_REST_URL", "", validate=url_or_none("http", "https"))
     for name in _EXCHANGES
