@@ -10,12 +10,14 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import RedisError
 
 from config.health import health_body
 from config.state import read_state
 from ingestion.registry import ADAPTERS
 from oracle import heartbeat, jsontext
 
+# A role that works was heard of within this time.
 MAX_SILENCE_MS = {"collect": 15_000, "aggregate": 15_000, "index": 5_000, "flush": 150_000}
 
 
@@ -26,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="the whole answer, as JSON")
         parser.add_argument(
             "--role",
-            choices=("collect", "aggregate", "index", "flush"),
+            choices=tuple(MAX_SILENCE_MS),
             help="only: did this role do its work lately? Exit 1 when not",
         )
 
@@ -45,10 +47,15 @@ class Command(BaseCommand):
 
     def _check_role(self, role: str, *, now_ms: int) -> None:
         roles = [f"collect:{name}" for name in ADAPTERS] if role == "collect" else [role]
-        beats = [str(facts["at_ms"]) for facts in heartbeat.last(roles).values()]
-        age_ms = min((now_ms - int(at_ms) for at_ms in beats), default=None)
-        if age_ms is None or age_ms > MAX_SILENCE_MS[role]:
-            raise CommandError(f"{role} last did its work {age_ms} ms ago", returncode=1)
+        try:
+            beats = [str(facts["at_ms"]) for facts in heartbeat.last(roles).values()]
+        except RedisError as error:
+            raise CommandError(f"not known of {role}: Redis is away ({error})") from None
+        if not beats:
+            raise CommandError(f"{role} has not done its work yet")
+        age_ms = min(now_ms - int(at_ms) for at_ms in beats)
+        if age_ms > MAX_SILENCE_MS[role]:
+            raise CommandError(f"{role} last did its work {age_ms} ms ago")
         self.stdout.write(f"{role} did its work {age_ms} ms ago")
 
     def _write(self, body: dict[str, Any]) -> None:
