@@ -13,6 +13,7 @@ from config import embedded
 from config.embedded import supervisor_socket
 from config.stack import StackError
 from config.stack.options import Options
+from config.stack.role import ROLES
 
 START = "start"
 PYTHON_MODULE = (sys.executable, "-m")
@@ -91,7 +92,7 @@ def _oracle(options: Options) -> Iterable[Program]:
             *("--ws", "prices.live.protocol:Frames"),
         ),
     )
-    for role in ("collect", "aggregate"):
+    for role in ROLES:
         yield Program(name=role, command=(*PYTHON_MODULE, "config.stack.role", role))
     schedule = str(options.home / "celerybeat-schedule")
     yield Program(name="price", command=(*PYTHON_MODULE, "config.stack.price", schedule))

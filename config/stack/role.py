@@ -15,10 +15,12 @@ import threading
 
 from config import logs
 
+ROLES = ("collect", "aggregate")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m config.stack.role", description=__doc__)
-    parser.add_argument("role", choices=("collect", "aggregate"))
+    parser.add_argument("role", choices=ROLES)
     role = parser.parse_args().role
     logs.configure()
     if role == "collect":

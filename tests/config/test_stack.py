@@ -14,9 +14,11 @@ from supervisor.options import ServerOptions
 from config.celery import app
 from config.stack import StackError, home, options, price, programs, start
 from config.stack.options import Options
+from ingestion.registry import ADAPTERS
 from market import seeding
 from oracle import catalog, ticker_book
 from oracle.values import ErrorCode
+from tests.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +95,7 @@ def test_a_port_in_use_is_named_with_its_variable(chosen):
         other.listen()
         taken = other.getsockname()[1]
         with pytest.raises(StackError, match=rf"127\.0\.0\.1:{taken}: .*; set SIMULATOR_PORT"):
-            home.check_ports(replace(chosen, port=_free_port(), simulator_port=taken))
+            home.check_ports(replace(chosen, port=free_port(), simulator_port=taken))
         with pytest.raises(StackError, match=rf"127\.0\.0\.1:{taken}: .*; set PORT"):
             home.check_ports(replace(chosen, port=taken))
 
@@ -212,6 +214,33 @@ def test_the_index_and_beat_need_no_models():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize(
+    ("role", "stand_in"),
+    [
+        (
+            "collect",
+            "from ingestion.management.commands import collect\n"
+            "async def run(names): print(*sorted(names))\n"
+            "collect.collect = run\n",
+        ),
+        (
+            "aggregate",
+            "from prices.management.commands import aggregate\n"
+            "aggregate.run = lambda aggregator, stop: print(type(aggregator).__name__)\n",
+        ),
+    ],
+)
+def test_a_role_runs_without_models(role, stand_in):
+    script = (
+        f"import sys; sys.argv.append({role!r})\nfrom config.stack import role\n{stand_in}"
+        "role.main()\nassert not {'django.db.models', 'celery', 'rich'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.split() == {"collect": sorted(ADAPTERS), "aggregate": ["Aggregator"]}[role]
+
+
 def test_a_beat_that_fails_ends_its_process(monkeypatch):
     def broken():
         raise OSError("no space left on device")
@@ -275,7 +304,7 @@ def test_what_cannot_start_says_why_in_one_line(wrong, complaint, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "config.stack", "demo"],
         cwd=ROOT,
-        env={**keep, "ORACLE_HOME": str(tmp_path), "PORT": str(_free_port()), **wrong},
+        env={**keep, "ORACLE_HOME": str(tmp_path), "PORT": str(free_port()), **wrong},
         capture_output=True,
         text=True,
         check=False,
@@ -284,13 +313,6 @@ def test_what_cannot_start_says_why_in_one_line(wrong, complaint, tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("make demo: ")
     assert complaint in line
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_the_web_server_takes_no_message_that_is_far_too_large(chosen):
