@@ -1,23 +1,30 @@
 """docker-compose.yml, checked as far as that goes without an engine."""
 
+import importlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from django.core.management import get_commands
 from django.urls import resolve
+from prometheus_client import REGISTRY
 from uvicorn import Config
 
 from config.celery import app
+from config.management.commands.health import MAX_SILENCE_MS
+from config.scrape import RedisCollector
 from config.stack import programs
+from config.stack.role import ROLES
 from prices.live import sockets
 from prices.live.protocol import Frames
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+BOARD = json.loads((ROOT / "docker/grafana/dashboards/oracle.json").read_text())
 OURS = {name: it for name, it in SERVICES.items() if it["image"] == "token-price-oracle"}
 
 
@@ -69,6 +76,16 @@ def test_commands_exist():
     assert words("web")[1] == "config.asgi:application"
     assert (ROOT / "config" / "asgi.py").exists()
     assert words("beat")[:4] == ["celery", "-A", "config", "beat"]
+    assert {words(role)[2] for role in ROLES} <= set(get_commands())
+
+
+def test_roles_are_those_of_the_local_stack_and_checked_by_their_own_work():
+    assert {name for name in OURS if "manage.py" in words(name)} - {"setup"} == set(ROLES)
+    for role in ROLES:
+        assert words(role) == ["python", "manage.py", role]
+        check = SERVICES[role]["healthcheck"]["test"]
+        assert check == ["CMD", "python", "manage.py", "health", "--role", role]
+        assert role in MAX_SILENCE_MS
 
 
 def test_the_health_check_of_the_web_server_asks_what_there_is():
@@ -115,13 +132,41 @@ def test_prometheus_asks_the_web_server():
     assert OURS["web"]["environment"]["ALLOWED_HOSTS"].endswith(",web")
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are():
-    board = json.loads((ROOT / "docker/grafana/dashboards/oracle.json").read_text())
-    asked = set(re.findall(r"oracle_[a-z_]+", " ".join(_expressions(board))))
-    made = "".join((ROOT / path).read_text() for path in ("oracle/metrics.py", "config/scrape.py"))
-    suffix = r"_(total|bucket|sum|count)$"
-    assert {name for name in asked if f'"{re.sub(suffix, "", name)}"' not in made} == set()
+def test_the_dashboard_shows_every_metric_by_labels_that_it_has():
+    made = _metrics()
+    asked = {
+        re.sub(r"_(total|bucket)$", "", name): set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        for panel in BOARD["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"oracle_[a-z_]+", target["expr"])
+    }
+
+    assert asked.keys() == made.keys()
+    assert {name: labels for name, labels in asked.items() if not labels <= made[name]} == {}
 
 
-def _expressions(board):
-    return [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+def _metrics():
+    """The labels of every metric of ours: those of all processes, and what the endpoint makes."""
+    app.loader.import_default_modules()
+    importlib.import_module("config.asgi")
+    importlib.import_module("prices.management.commands.aggregate")
+    gauges: list[Any] = list(RedisCollector().collect())
+    counters: dict[str, Any] = dict(REGISTRY._names_to_collectors)
+    return {gauge.name: set(gauge._labelnames) for gauge in gauges} | {
+        name: set(counter._labelnames)
+        for name, counter in counters.items()
+        if name.startswith("oracle_") and name == counter._name  # and not one of its series
+    }
+
+
+def test_panels_do_not_lie_on_each_other():
+    places = [panel["gridPos"] for panel in BOARD["panels"]]
+    taken = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+
+    assert len(taken) == len(set(taken))
+    assert len({panel["id"] for panel in BOARD["panels"]}) == len(places)
