@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench.figures import Figure
+from bench.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASES = ("postgres", "redis-server")
@@ -27,7 +27,7 @@ DATABASES = ("postgres", "redis-server")
 def measure(*, seconds: int) -> list[Figure]:
     """Start the demo, let it run warm, and watch it for ``seconds``."""
     with tempfile.TemporaryDirectory(prefix="oracle-demo-") as home:
-        port, simulator_port = _free_port(), _free_port()
+        port, simulator_port = free_port(), free_port()
         environment = {
             **os.environ,
             "ORACLE_HOME": home,
@@ -76,7 +76,8 @@ def _watch(pid: int, port: int, seconds: int) -> tuple[float, float]:
 
 
 def _cpu_seconds(processes: list[psutil.Process]) -> float:
-    return sum(times.user + times.system for times in (p.cpu_times() for p in processes))
+    times = [process.cpu_times() for process in processes]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _wait_for_a_price(port: int) -> None:
@@ -92,12 +93,6 @@ def _price(port: int) -> bool:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{port}/api/v1/prices/btc-usdt", timeout=5
         ) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,8 +7,6 @@ generator, in the same run. The limiter counts and the metrics observe, as in pr
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,15 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure
+from bench.processes import ROOT, free_port, listens, running, until
 from oracle import catalog, price_board
 from oracle.catalog import Catalog, CatalogSymbol
 from oracle.values import Price, Source
 
-ROOT = Path(__file__).resolve().parents[1]
 CONNECTIONS = 32
 SYMBOLS = tuple(f"C{number}/USDT" for number in range(20))
 NO_LIMIT = "10000000"
@@ -102,35 +99,15 @@ def _load(what: str, port: int, request: str, *, connections: int, seconds: floa
 @contextmanager
 def _server(application: str) -> Iterator[int]:
     """The application under uvicorn as in production; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = (
-        *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
-        *("--no-proxy-headers", "--no-access-log", "--no-server-header"),
+        *("-m", "uvicorn", application, "--port", str(port)),
+        *("--no-proxy-headers", "--no-access-log", "--no-server-header", "--log-level", "warning"),
     )
-    environment = os.environ | {
-        "RATE_LIMIT_PER_MINUTE": NO_LIMIT,
-        "STREAMS_PER_ADDRESS": "10000",  # all of them are ours
-    }
-    server = subprocess.Popen((*command, "--log-level", "warning"), env=environment, cwd=ROOT)
-    try:
-        _wait(port, server)
+    # All clients are of one address: ours.
+    with running(*command, RATE_LIMIT_PER_MINUTE=NO_LIMIT, STREAMS_PER_ADDRESS="10000"):
+        until(lambda: listens(port), seconds=START_SECONDS, what="the web server")
         yield port
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the server did not start")
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def _empty() -> None:
         _run(f"TRUNCATE {table}")
 
 
-def _run(statement: str, *values: object) -> int:
+def _run(statement: str, *values: str | int | datetime) -> int:
     """The first number of what it answers; 0 where that is nothing."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)

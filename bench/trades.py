@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import time
 from decimal import Decimal
+from typing import Any
 
+import msgspec
+
+from bench.exchange import CATALOG, NAME, NAMES, NATIVE, SYMBOLS
 from bench.figures import Figure
 from ingestion.exchanges import binance
 from oracle import catalog, keys, trade_log
-from oracle.catalog import Catalog, CatalogListing, CatalogSymbol
 from oracle.connection import redis_client
-from oracle.trade_log import LoggedTrade
+from oracle.trade_log import GROUP, LoggedTrade
 from prices.aggregator import Aggregator
 
 NOW_MS = 1_800_000_000_000
 BATCH = 500
-GROUP = "aggregator-group"
-SYMBOLS = 50
 
 
 def measure_parse(*, messages: int) -> list[Figure]:
@@ -51,7 +52,7 @@ def _message(number: int) -> str:
     trade = {
         "e": "trade",
         "E": NOW_MS,
-        "s": f"C{number % SYMBOLS}USDT",
+        "s": NATIVE[number % SYMBOLS],
         "t": number,
         "p": "63551.02000000",
         "q": "0.00317000",
@@ -64,26 +65,8 @@ def _message(number: int) -> str:
 
 def measure_fold(*, trades: int) -> list[Figure]:
     """Trades a second from the log to minute totals, acknowledged."""
-    names = [f"C{number}" for number in range(SYMBOLS)]
-    catalog.publish(
-        Catalog(
-            exchanges=("binance",),
-            symbols=tuple(
-                CatalogSymbol(name=f"{each}/USDT", base=each, quote="USDT", min_sources=1)
-                for each in names
-            ),
-            listings=tuple(
-                CatalogListing(
-                    exchange="binance",
-                    exchange_symbol=f"{each}USDT",
-                    symbol=f"{each}/USDT",
-                    quote="USDT",
-                )
-                for each in names
-            ),
-        )
-    )
-    trade_log.ensure_group("binance")
+    catalog.publish(msgspec.structs.replace(CATALOG, simulated=False))
+    trade_log.ensure_group(NAME)
     _log(trades, first=0)
     bare = _bare_reads(trades)
     _log(trades, first=trades)
@@ -110,7 +93,7 @@ def _log(trades: int, *, first: int) -> None:
     for start in range(first, first + trades, BATCH):
         batch = [
             LoggedTrade(
-                exchange_symbol=f"C{number % SYMBOLS}USDT",
+                exchange_symbol=NATIVE[number % SYMBOLS],
                 price=Decimal("63551.02"),
                 size=Decimal("0.00317"),
                 side="buy",
@@ -120,21 +103,21 @@ def _log(trades: int, *, first: int) -> None:
             )
             for number in range(start, start + BATCH)
         ]
-        if not trade_log.append("binance", batch, token=f"{start + 1:016d}"):
+        if not trade_log.append(NAME, batch, token=f"{start + 1:016d}"):
             raise RuntimeError("the trade log refused a batch")
 
 
 def _bare_reads(trades: int) -> float:
-    client, stream = redis_client(), keys.trades_stream("binance")
+    client, stream = redis_client(), keys.trades_stream(NAME)
     started = time.perf_counter()
     for _ in range(trades // BATCH):
-        answer = client.xreadgroup(GROUP, "bare", {stream: ">"}, count=1)
+        answer: Any = client.xreadgroup(GROUP, "bare", {stream: ">"}, count=1)
         client.xack(stream, GROUP, *(entry for entry, _ in answer[0][1]))
     return time.perf_counter() - started
 
 
 def _is_folded() -> bool:
-    stream = keys.trades_stream("binance")
+    stream = keys.trades_stream(NAME)
     last = redis_client().xinfo_stream(stream)["last-generated-id"]
     [group] = redis_client().xinfo_groups(stream)
     return bool(group["last-delivered-id"] == last and not group["pending"])
@@ -142,6 +125,6 @@ def _is_folded() -> bool:
 
 def _check(trades: int) -> None:
     minute_ms = NOW_MS - NOW_MS % 60_000
-    rows = redis_client().hget(keys.trades_minute("C0/USDT", minute_ms), "binance")
+    rows: Any = redis_client().hget(keys.trades_minute(NAMES[0], minute_ms), NAME)
     if rows is None or str(trades // SYMBOLS) not in rows.decode():
-        raise RuntimeError(f"C0/USDT has {rows!r}, not {trades // SYMBOLS} trades")
+        raise RuntimeError(f"{NAMES[0]} has {rows!r}, not {trades // SYMBOLS} trades")
