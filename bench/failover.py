@@ -41,6 +41,7 @@ EXCHANGE = "binance"
 TRADES_PER_MINUTE = "600"  # of a listing: that one comes soon is not what is measured
 LEASE_SECONDS, HEARTBEAT_SECONDS = 30, 10  # the settings' defaults
 SHORT_LEASE_SECONDS, SHORT_HEARTBEAT_SECONDS = 3, 1
+TAKEOVER_SECONDS = 30  # after the lease has ended
 POLL_SECONDS = 0.002
 SETTLE_MS = 3_000  # what was missed is fetched late
 QUOTES = {symbol.name: symbol.quote for symbol in seeds.SYMBOLS}
@@ -170,10 +171,13 @@ def _takeover(leading: subprocess.Popen[str], number: signal.Signals) -> float:
     fence_before, _ = _log()
     signalled_ms = _now_ms()
     os.kill(leading.pid, number)
+    deadline = time.monotonic() + LEASE_SECONDS + TAKEOVER_SECONDS
     while True:  # the last entries of who was signalled come before the fence is raised
         fence, entry_at_fence = _log()
         if fence != fence_before:
             break
+        if time.monotonic() > deadline:
+            raise TimeoutError("the lease ended long ago, and nobody took over")
         time.sleep(POLL_SECONDS)
     until(lambda: _log()[1] > entry_at_fence, seconds=10, what="the successor to write")
     return (_log()[1][0] - signalled_ms) / 1_000
