@@ -80,3 +80,29 @@ def test_the_example_names_every_variable_that_is_read():
     substituted = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", compose))
     example = (ROOT / ".env.example").read_text()
     assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) == read | substituted
+
+
+def test_the_example_names_the_defaults(tmp_path):
+    example = (ROOT / ".env.example").read_text()
+    told = dict(re.findall(r"^#([A-Z_]+)=(.+)$", example, re.MULTILINE))
+
+    assert read(tmp_path, **told) == read(tmp_path)
+
+
+def read(tmp_path, **environment):
+    """What a process with this environment reads of it: settings, and the options of a stack."""
+    code = (
+        "from config import settings; from config.stack import options\n"
+        "print({name: repr(getattr(settings, name)) for name in dir(settings) if name.isupper()})\n"
+        "print([options.read(mode, now_ms=0) for mode in ('demo', 'run')])"
+    )
+    metrics = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment | metrics,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
