@@ -188,16 +188,17 @@ function follow() {
     stream?.close();
     stream = null;
   } else if (stream === null) {
-    stream = new EventSource(table.dataset.stream);
-    stream.addEventListener("price", (event) => {
+    const opened = (stream = new EventSource(table.dataset.stream));
+    opened.addEventListener("price", (event) => {
       const now = performance.now();
       writeRow(rowOf(event.data), now);
       noteAnswer(now);
     });
     // Refused (too many requests, a proxy that knows no streams): it is tried again later.
-    stream.addEventListener("error", () => {
-      if (stream?.readyState !== EventSource.CLOSED) return;
+    opened.addEventListener("error", () => {
+      if (opened.readyState !== EventSource.CLOSED) return;
       setTimeout(() => {
+        if (stream !== opened) return; // nobody looked for a while: it was closed, or opened anew
         stream = null;
         follow();
       }, ALL_EVERY_MS);
