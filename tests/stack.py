@@ -148,9 +148,15 @@ def demo(folder: Path) -> Iterator[Stack]:
     output = process.stdout
     reader = threading.Thread(target=lambda: running.printed.extend(output), daemon=True)
     reader.start()
-    yield running
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-    reader.join(timeout=5)
-    output.close()
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()  # and with it all that it has started: supervise.py
+                raise
+        reader.join(timeout=5)
+        output.close()

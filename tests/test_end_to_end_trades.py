@@ -109,7 +109,7 @@ def _compare(stack: Stack, minute_ms: int) -> list[str]:
             wrong.append(f"{symbol}: not stored")
         elif whole == certain and found != whole:
             wrong.append(f"{symbol}: {found} is not {whole}, and no hole is named")
-        elif not certain.count <= found.count <= whole.count:
+        elif not _is_between(certain, found, whole):
             wrong.append(f"{symbol}: {found} is not between {certain} and {whole}")
     return wrong
 
@@ -135,6 +135,13 @@ def _on_the_tape(
 
 def _plus(sums: Sums, size: Decimal, price: Decimal) -> Sums:
     return Sums(sums.volume + size, sums.quote_volume + size * price, sums.count + 1)
+
+
+def _is_between(least: Sums, found: Sums, most: Sums) -> bool:
+    return all(
+        getattr(least, name) <= getattr(found, name) <= getattr(most, name)
+        for name in ("volume", "quote_volume", "count")
+    )
 
 
 def _stored(stack: Stack, minute_ms: int) -> dict[str, Sums]:

@@ -33,6 +33,12 @@ def test_percentile_is_the_nearest_rank(samples, share, expected):
         ({"max_ratio": 2.4}, False),
         ({"floor": None, "limit": 11}, True),
         ({"floor": None, "max_ratio": 5}, False),  # a promised ratio needs a floor
+        ({"at_least": 10}, True),
+        ({"at_least": 10.1}, False),
+        ({"at_least": 9, "limit": 9.5}, False),
+        ({"min_ratio": 2.5}, True),
+        ({"min_ratio": 2.6}, False),
+        ({"floor": None, "min_ratio": 1}, False),
     ],
 )
 def test_a_figure_holds_when_it_keeps_each_promise(changes, holds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -17,11 +18,10 @@ from django.db import connection
 from config import state, uptime
 from config.version import VERSION
 from ingestion import breaker
-from oracle import catalog, heartbeat, locks, price_board, ticker_book
+from oracle import catalog, heartbeat, keys, locks, price_board, ticker_book
 from oracle.catalog import Catalog, CatalogSymbol
-from oracle.connection import run_script
+from oracle.connection import redis_client, run_script
 from oracle.jsontext import decode
-from oracle.keys import leader, tokens
 from oracle.values import ErrorCode, Ticker
 from tests.oracle.test_price_board import price, publish
 
@@ -71,7 +71,8 @@ def well():
     heartbeat.beat("index", now_ms=now_ms(), published=2)
     heartbeat.beat("flush", now_ms=now_ms(), created=2)
     for role in ("catalog", "collect:binance", "collect:kraken"):
-        run_script("lock_acquire", [leader(role), tokens(f"leader:{role}")], ["me", 30_000])
+        names = [keys.leader(role), keys.tokens(f"leader:{role}")]
+        run_script("lock_acquire", names, ["me", 30_000])
     for exchange in ("binance", "kraken"):
         listen(exchange)
 
@@ -238,6 +239,27 @@ def test_health_nobody_listening_to_an_exchange_is_degraded(client, well, wrong)
     assert "kraken" in body["checks"]["trades"]["message"]
 
 
+def test_health_exchange_that_was_never_listened_to_is_named(client, well):
+    redis_client().delete(keys.heartbeat("collect:kraken"))
+
+    assert health(client)["checks"]["trades"] == {
+        "status": "down",
+        "latency_ms": None,
+        "message": "nobody listens to kraken",
+    }
+
+
+@pytest.mark.parametrize(("waiting_ms", "status"), [(50_000, "up"), (60_001, "down")])
+def test_health_trades_that_wait_to_be_counted_are_late(client, well, waiting_ms, status):
+    entry_id = f"{now_ms() - waiting_ms}-0"
+    redis_client().xadd(keys.trades_stream("kraken"), {"trades": b""}, id=entry_id)
+
+    body = health(client)
+
+    assert body["checks"]["trades"]["status"] == status
+    assert body["status"] == {"up": "ok", "down": "degraded"}[status]
+
+
 def test_health_late_flush_is_degraded(client, well):
     heartbeat.beat("flush", now_ms=now_ms() - 181_000)
 
@@ -256,7 +278,7 @@ def test_health_candle_that_waits_too_long_is_degraded(client, well):
 
 
 def test_health_role_without_holder_says_so(client, well):
-    run_script("lock_release", [leader("catalog")], ["me"])
+    run_script("lock_release", [keys.leader("catalog")], ["me"])
 
     assert health(client)["leader"] is False
 
@@ -276,7 +298,16 @@ def test_health_both_stores_hang_answers_in_time(client, well, settings, hanging
 
 
 def test_checks_that_hang_do_not_pile_up_threads():
-    assert state._pool("redis")._max_workers == state.THREADS
+    hang = threading.Event()
+    try:
+        asked = [state._begin("redis", hang.wait) for _ in range(3 * state.THREADS)]
+        threads = [one for one in threading.enumerate() if one.name.startswith("state-redis")]
+
+        assert len(threads) == state.THREADS
+    finally:
+        hang.set()
+        for one in asked:
+            one.result()
 
 
 def test_health_database_that_hangs_does_not_make_redis_look_down(client, well, hanging_socket):

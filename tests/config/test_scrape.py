@@ -8,8 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestion import breaker
-from oracle import catalog
+from oracle import catalog, keys
 from oracle.catalog import Catalog, CatalogSymbol
+from oracle.connection import redis_client
 from oracle.values import ErrorCode
 from tests.oracle.test_price_board import price, publish
 
@@ -37,13 +38,15 @@ def test_metrics_state_of_the_oracle(client, published, settings):
     for _ in range(settings.BREAKER_FAILURES):
         breaker.record_failure("kraken", code=ErrorCode.TIMEOUT, now_ms=at)
 
+    redis_client().xadd(keys.trades_stream("kraken"), {"trades": b""}, id=f"{at}-0")
+
     found = scrape(client)
 
     assert found["oracle_redis_connected", ()] == 1
     assert found["oracle_exchange_health", ("kraken",)] == 0
     assert found["oracle_circuit_state", ("kraken",)] == 2
     assert found["oracle_candles_waiting", ()] == 1
-    assert found["oracle_trade_log_lag", ("kraken",)] == 0
+    assert 5 <= found["oracle_trade_log_lag", ("kraken",)] < 15
     assert 5 <= found["oracle_price_age_seconds", ("BTC/USDT",)] < 15
 
 

@@ -2,16 +2,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from config import embedded
 from config.stack import programs
+from tests.stack import until as until_within
 
 SUPERVISE = Path(programs.__file__).with_name("supervise.py")
 PATIENCE_SECONDS = 20
+until = partial(until_within, seconds=PATIENCE_SECONDS)
 STEADY = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
 
 
@@ -74,13 +76,6 @@ def supervised(tmp_path):
     yield run
     for one in made:
         one.close()
-
-
-def until(condition, *, what):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
