@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from operator import sub
 from typing import NamedTuple
 
-from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, Minute, Tape
+from ingestion.simulator.tape import GENESIS_MINUTE, MINUTE_MS, SIDE_BITS, Minute, Tape
 
 HOUR_MINUTES = 60
 _CACHE_ENTRIES = 12_000
@@ -128,11 +128,11 @@ def _fold(shape: Minute, traded: Sequence[int], count: int) -> Candle:
     prices, bits = shape.prices[: len(traded)], shape.bits
     before = prices[0]
     quote = buy_lots = buy_quote = 0
-    for level, (price, lots) in enumerate(zip(prices, traded, strict=True), 36):
+    for bit, (price, lots) in enumerate(zip(prices, traded, strict=True), SIDE_BITS):
         worth = price * lots
         quote += worth
         # As `taker_buys` says: an uptick was bought.
-        if price > before or (price == before and bits >> level & 1):
+        if price > before or (price == before and bits >> bit & 1):
             buy_lots += lots
             buy_quote += worth
         before = price

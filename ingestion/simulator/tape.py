@@ -21,6 +21,8 @@ GENESIS_MINUTE = GENESIS_MS // MINUTE_MS
 LEVELS = 8
 MIN_PRICE_TICKS = 20
 _BILLION_SQUARED = BILLION**2
+# From this bit of a minute on: who takes at a level whose price is that of the one before.
+SIDE_BITS = 36
 _OFFSET_CELL_MINUTES = 32
 _PERSISTENT_OFFSET_PPB = 200_000
 _MOVING_OFFSET_PPB = 150_000
@@ -389,4 +391,4 @@ def taker_buys(shape: Minute, level: int) -> bool:
     """Tell the taker's side of a level: an uptick was bought, a downtick sold."""
     if level > 0 and shape.prices[level] != shape.prices[level - 1]:
         return shape.prices[level] > shape.prices[level - 1]
-    return bool(shape.bits >> (36 + level) & 1)
+    return bool(shape.bits >> (SIDE_BITS + level) & 1)
