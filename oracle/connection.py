@@ -31,6 +31,12 @@ HANGS_SECONDS = 0.5
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 
+class RedisHangsError(RedisTimeoutError):
+    """Redis was not asked: a moment ago it did not answer somebody else in time."""
+
+    retryable = True
+
+
 class ClockError(RuntimeError):
     """This host's clock is so far from Redis's that what it says of ages is not to be believed."""
 
@@ -73,12 +79,13 @@ def _connect_quickly(url: str) -> Redis:
 def redis_client() -> Redis:
     """The client of this process: thread-safe, pooled, answering bytes.
 
-    Under `quickly` one that gives up soon; it raises TimeoutError.
+    Under `quickly` one that gives up soon; it raises TimeoutError. Where somebody else's question
+    has just ended so, there is none: raises RedisHangsError.
     """
     if not _in_a_hurry.get():
         return _connect(settings.REDIS_URL)
     if time.monotonic() < _hang(settings.REDIS_URL).until:
-        raise RedisTimeoutError(f"did not answer within {QUICK_TIMEOUT_SECONDS} s a moment ago")
+        raise RedisHangsError(f"did not answer within {QUICK_TIMEOUT_SECONDS} s a moment ago")
     return _connect_quickly(settings.REDIS_URL)
 
 
@@ -108,7 +115,7 @@ def _hang(url: str) -> _Hang:
 
 
 @cache
-def _source(name: str) -> tuple[str, str]:
+def script(name: str) -> tuple[str, str]:
     """A script's text, the shared functions before it, and the digest that names it in Redis."""
     text = (LUA / "shared.lua").read_text() + (LUA / f"{name}.lua").read_text()
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
@@ -124,7 +131,7 @@ def run_scripts(name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]])
 
     A script must be safe to run again: after a NOSCRIPT the whole batch is sent once more.
     """
-    text, digest = _source(name)
+    text, digest = script(name)
     client = redis_client()
 
     def send() -> list[Any]:

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from oracle import keys
-from oracle.connection import note_timeout, quickly, run_script
+from oracle.connection import RedisHangsError, note_timeout, quickly, run_script
 
 WINDOW_MS = 60_000
 IPV6_CLIENT_BITS = 64
@@ -59,7 +59,8 @@ def take(address: str, scope: str, *, window_ms: int = WINDOW_MS) -> Verdict:
                 [limit, window_ms, secrets.token_hex(8)],
             )
     except RedisError as error:
-        if isinstance(error, RedisTimeoutError):
+        # Not to have asked is no news: noted again, a hang would last as long as requests come.
+        if isinstance(error, RedisTimeoutError) and not isinstance(error, RedisHangsError):
             note_timeout()
         UNCHECKED.labels(scope).inc()
         log.warning("ratelimit.unchecked", scope=scope, error=str(error))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import sha1
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from oracle import keys, ratelimit
-from oracle.connection import LUA
+from oracle.connection import script
 from oracle.ratelimit import UNCHECKED, WINDOW_MS, Verdict
 
 # A Redis that did not answer is left alone for so long: requests pass without waiting for it.
@@ -29,24 +29,15 @@ BUSY_REQUESTS, GATHER_SECONDS = 3, 0.001
 MAX_REFUSED = 10_000
 
 _PASSED = Verdict(allowed=True)
-_TEXT = (LUA / "shared.lua").read_text() + (LUA / "ratelimit_many.lua").read_text()
-_DIGEST = sha1(_TEXT.encode(), usedforsecurity=False).hexdigest()
 
 log = structlog.get_logger(__name__)
 
 client_address = lru_cache(maxsize=10_000)(ratelimit.client_address)
 
 Key = tuple[str, str, int]  # address, scope, limit
-
-
-class _Batch:
-    """The requests that wait for the next call."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[Key, int] = {}
-        self.verdicts: asyncio.Future[dict[Key, tuple[int, int]] | None] = (
-            asyncio.get_running_loop().create_future()
-        )
+# A future each: one whose client leaves, and that is cancelled, takes no other's along.
+Waiting = dict[Key, list[asyncio.Future[Verdict]]]
+Answers = Mapping[Key, tuple[int, int]]  # how many are granted, and when the next would be
 
 
 class Limiter:
@@ -54,7 +45,7 @@ class Limiter:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._batch: _Batch | None = None
+        self._waiting: Waiting = {}  # for the next call
         self._task: asyncio.Task[None] | None = None
         self._away_until = 0.0
         self._refused: dict[Key, float] = {}
@@ -69,39 +60,47 @@ class Limiter:
             if left_ms > 0:
                 return Verdict(allowed=False, retry_after_ms=left_ms)
             del self._refused[key]
-        batch = self._batch
-        if batch is None:
-            batch = self._batch = _Batch()
-            if self._task is None:
-                self._task = asyncio.create_task(self._work())
-        number = batch.wanted.get(key, 0)
-        batch.wanted[key] = number + 1
-        verdicts = await batch.verdicts
-        if verdicts is None:
-            UNCHECKED.labels(scope).inc()
-            return _PASSED
-        granted, retry_after_ms = verdicts[key]
-        if number < granted:
-            return _PASSED
-        self._note_refusal(key, retry_after_ms)
-        return Verdict(allowed=False, retry_after_ms=retry_after_ms)
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(verdict)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        return await verdict
 
     async def _work(self) -> None:
-        """Ask for one batch after the other, until none has come meanwhile."""
-        while (batch := self._batch) is not None:
-            self._batch = None
-            try:
-                verdicts = await self._ask(batch.wanted)
-            except BaseException:
-                batch.verdicts.cancel()
-                self._task = None
-                raise
-            batch.verdicts.set_result(verdicts)
-            if sum(batch.wanted.values()) >= BUSY_REQUESTS:
-                await asyncio.sleep(GATHER_SECONDS)
-        self._task = None
+        """Ask for those who wait, again and again until none has come meanwhile."""
+        asked: Waiting = {}
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, {}
+                wanted = {key: len(verdicts) for key, verdicts in asked.items()}
+                answers = await self._ask(wanted)
+                for key, verdicts in asked.items():
+                    self._tell(key, verdicts, answers)
+                if sum(wanted.values()) >= BUSY_REQUESTS:
+                    await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            self._task = None
+            # Some are left only where this was ended: nobody is to wait for it for ever.
+            _cancel(asked)
+            _cancel(self._waiting)
+            self._waiting = {}
 
-    async def _ask(self, wanted: dict[Key, int]) -> dict[Key, tuple[int, int]] | None:
+    def _tell(
+        self, key: Key, verdicts: list[asyncio.Future[Verdict]], answers: Answers | None
+    ) -> None:
+        """Let those pass that came first, as many as are granted; all of them without Redis."""
+        granted, retry_after_ms = (len(verdicts), 0) if answers is None else answers[key]
+        if answers is None:
+            UNCHECKED.labels(key[1]).inc(len(verdicts))
+        refused = _PASSED
+        if granted < len(verdicts):
+            refused = Verdict(allowed=False, retry_after_ms=retry_after_ms)
+            self._note_refusal(key, retry_after_ms)
+        for number, verdict in enumerate(verdicts):
+            if not verdict.done():
+                verdict.set_result(_PASSED if number < granted else refused)
+
+    async def _ask(self, wanted: Mapping[Key, int]) -> Answers | None:
         """What is granted of each, and when the next would be; None without Redis."""
         if time.monotonic() < self._away_until:
             return None
@@ -118,12 +117,19 @@ class Limiter:
         return {key: (int(a[0]), int(a[1])) for key, a in zip(wanted, answers, strict=True)}
 
     async def _evaluate(self, names: list[str], args: list[Any]) -> Any:
+        text, digest = script("ratelimit_many")
         try:
-            return await self._redis.evalsha(_DIGEST, len(names), *names, *args)
+            return await self._redis.evalsha(digest, len(names), *names, *args)
         except NoScriptError:
-            return await self._redis.eval(_TEXT, len(names), *names, *args)
+            return await self._redis.eval(text, len(names), *names, *args)
 
     def _note_refusal(self, key: Key, retry_after_ms: int) -> None:
         if len(self._refused) >= MAX_REFUSED:
             self._refused.clear()
         self._refused[key] = time.monotonic() + retry_after_ms / 1_000
+
+
+def _cancel(waiting: Waiting) -> None:
+    for verdicts in waiting.values():
+        for verdict in verdicts:
+            verdict.cancel()

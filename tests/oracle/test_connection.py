@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from oracle import connection, keys, ratelimit
-from oracle.connection import QUICK_TIMEOUT_SECONDS, quickly, redis_client
+from oracle.connection import HANGS_SECONDS, QUICK_TIMEOUT_SECONDS, quickly, redis_client
 from oracle.ratelimit import Verdict
 
 
@@ -53,6 +54,21 @@ def test_quickly_after_a_timeout_of_the_limiter_nobody_waits_again(hangs, monkey
         assert seconds(lambda: redis_client().ping()) < 0.1
         monkeypatch.setattr(connection, "_hang", lambda url: connection._Hang())  # a moment later
         assert seconds(lambda: redis_client().ping()) >= QUICK_TIMEOUT_SECONDS
+
+
+def test_quickly_requests_that_keep_coming_do_not_prolong_a_hang(hangs, monkeypatch):
+    """Who is not let ask Redis has not learnt that it still hangs."""
+    clock = SimpleNamespace()
+    monkeypatch.setattr(connection, "time", clock)
+
+    def is_asked(at):
+        clock.monotonic = lambda: at
+        started = time.monotonic()
+        assert ratelimit.take("203.0.113.1", "prices") == Verdict(allowed=True)
+        return time.monotonic() - started >= QUICK_TIMEOUT_SECONDS
+
+    times = (0, 0.2, HANGS_SECONDS - 0.01, HANGS_SECONDS + 0.01)
+    assert [is_asked(at) for at in times] == [True, False, False, True]
 
 
 def test_quickly_redis_that_was_restarted_is_asked_a_second_time():

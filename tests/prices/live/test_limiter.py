@@ -104,6 +104,46 @@ def test_script_is_loaded_again_after_redis_forgot_it():
     assert all(each.allowed for each in run(lambda limiter: take_many(limiter, 2)))
 
 
+def test_request_that_is_cancelled_takes_no_other_along():
+    async def scenario(limiter):
+        waiting = [asyncio.create_task(limiter.take("a", "s", 2)) for _ in range(4)]
+        await asyncio.sleep(0)  # all of them wait for one call
+        waiting[1].cancel()
+        first = await asyncio.gather(*waiting, return_exceptions=True)
+        return first, await asyncio.wait_for(limiter.take("b", "s", 2), 5)
+
+    (one, gone, three, four), other = run(scenario)
+
+    assert [one.allowed, three.allowed, four.allowed] == [True, False, False]
+    assert isinstance(gone, asyncio.CancelledError)
+    assert other.allowed
+
+
+def test_call_that_breaks_leaves_nobody_waiting(monkeypatch):
+    async def broken(*_):
+        await asyncio.sleep(0.01)  # others come meanwhile
+        raise KeyError("a bug")
+
+    async def scenario(limiter):
+        with monkeypatch.context() as patch:
+            patch.setattr(limiter, "_evaluate", broken)
+            first = asyncio.create_task(limiter.take("a", "s", 2))
+            await asyncio.sleep(0.001)
+            task = limiter._task
+            second = asyncio.create_task(limiter.take("b", "s", 2))
+            ended = await asyncio.wait_for(
+                asyncio.gather(first, second, task, return_exceptions=True), 5
+            )
+        return ended, await asyncio.wait_for(limiter.take("a", "s", 2), 5)
+
+    (one, two, bug), later = run(scenario)
+
+    assert isinstance(one, asyncio.CancelledError)
+    assert isinstance(two, asyncio.CancelledError)
+    assert isinstance(bug, KeyError)
+    assert later.allowed
+
+
 @pytest.mark.parametrize("error", [RedisConnectionError("away"), ResponseError("OOM")])
 def test_without_redis_requests_pass_and_it_is_left_alone_for_a_while(monkeypatch, error):
     asked = []
