@@ -130,8 +130,10 @@ class Board:
             self._on_update(entry)
 
     def _is_news(self, entry: Entry) -> bool:
-        """A message may be older than what was read after it was sent."""
+        """A message may be older than what was read after it was sent, or of the other world."""
         head = entry.head
+        if head.simulated != settings.SIMULATED:
+            return False
         known = self._held[entry.kind].get(head.symbol)
         if known is not None:
             return head.timestamp_ms >= known.head.timestamp_ms and entry.text != known.text

@@ -85,6 +85,18 @@ def test_catalogue_of_the_other_world_is_not_taken(prices, fast, settings):
     run(scenario)
 
 
+def test_price_of_the_other_world_is_not_taken(prices, fast):
+    async def scenario(board):
+        hub = board._on_update.__self__
+        put("5", simulated=True)
+        put("6")
+        await until(lambda: price_of(board) == 6)
+        streamed = [int(update.entry.published.price) for update in hub._kept]
+        assert (streamed[-1], 5 in streamed) == (6, False)
+
+    run(scenario)
+
+
 def test_without_a_catalogue_clients_are_told_to_come_back(redis_prefix):
     from tests.prices.live.conftest import serving
 
