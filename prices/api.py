@@ -20,11 +20,8 @@ from market.query import ApiError
 from market.schema import errors
 from oracle.catalog import Catalog
 from prices import changes, history, published, schema
+from prices.changes import CUSTOM, PERIODS_MS
 from prices.published import Published
-
-DAY_MS = 86_400_000
-PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
-CUSTOM = "custom"
 
 
 class Prices(APIView):
@@ -108,7 +105,7 @@ class PriceChange(APIView):
         name = query.symbol(slug, query.current_catalog())
         params = request.query_params
         now_ms = time.time_ns() // 1_000_000
-        period = query.choice(params, "period", (*PERIODS_MS, CUSTOM), default=_period(params))
+        period = query.choice(params, "period", schema.PERIODS, default=_period(params))
         from_ms, to_ms = _span(params, now_ms=now_ms)
         if period != CUSTOM:
             from_ms, to_ms = now_ms - PERIODS_MS[period], now_ms + 1

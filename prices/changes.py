@@ -10,6 +10,10 @@ from market.models import Candle1m
 from oracle.aggregation import EXACT
 from prices import history
 
+DAY_MS = 86_400_000
+# A change is asked for over one of these, up to now, or over a custom window.
+PERIODS_MS = {"24hours": DAY_MS, "7days": 7 * DAY_MS, "30days": 30 * DAY_MS}
+CUSTOM = "custom"
 _CENT = Decimal("0.01")
 _HUNDRED = Decimal(100)
 
@@ -32,13 +36,14 @@ class Change:
 
 def change(symbol: str, *, from_ms: int, to_ms: int) -> Change | None:
     """The change over ``[from_ms, to_ms)``; None where nothing is stored."""
-    rates = history.change(symbol, from_ms=from_ms, to_ms=to_ms)
+    rates = history.ends(symbol, from_ms=from_ms, to_ms=to_ms)
     if rates is not None:
+        start, end = rates
         return Change(
-            start_ms=rates.start.time_ms,
-            start_price=rates.start.price,
-            end_ms=rates.end.time_ms,
-            end_price=rates.end.price,
+            start_ms=start.time_ms,
+            start_price=start.price,
+            end_ms=end.time_ms,
+            end_price=end.price,
         )
     window = Candle1m.objects.filter(
         symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)

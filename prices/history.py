@@ -11,7 +11,6 @@ from django.db import models
 from market.candles import epoch_ms, to_datetime
 from market.models import DECIMALS, DIGITS
 from oracle import rate_board
-from oracle.aggregation import publishable
 from oracle.rate_board import Unsaved
 from prices.models import PriceHistory
 
@@ -30,15 +29,6 @@ class Point:
     volume: Decimal | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """From the first rate of a window to its last; ``percent`` to 15 digits."""
-
-    start: Point
-    end: Point
-    percent: Decimal
-
-
 def save() -> int:
     """Write the rates that wait in Redis; how many. Safe to run twice, and at the same time.
 
@@ -52,17 +42,13 @@ def save() -> int:
     return count
 
 
-def change(symbol: str, *, from_ms: int, to_ms: int) -> Change | None:
-    """The change over the rates of ``[from_ms, to_ms)``; None where there are none."""
+def ends(symbol: str, *, from_ms: int, to_ms: int) -> tuple[Point, Point] | None:
+    """The first and the last rate of ``[from_ms, to_ms)``; None where there are none."""
     window = _window(symbol, from_ms, to_ms)
     first, last = window.order_by("time").first(), window.order_by("-time").first()
     if first is None or last is None:
         return None
-    return Change(
-        start=_point(first),
-        end=_point(last),
-        percent=publishable((last.price - first.price) / first.price * 100),
-    )
+    return _point(first), _point(last)
 
 
 def history(symbol: str, *, from_ms: int, to_ms: int, limit: int) -> list[Point]:

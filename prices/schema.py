@@ -9,11 +9,13 @@ from rest_framework import serializers
 
 from market.query import MAX_SECONDS
 from market.schema import number, whole
+from prices.changes import CUSTOM, PERIODS_MS
 from prices.published import SPOT_INDEX, TRADE_RATE
 
 # As old as a currency authority's rate may be set to be, and with it a price derived by it.
 MAX_AGE_MS = 30 * 86_400_000
 MAX_SOURCES = 1_000
+PERIODS = (*PERIODS_MS, CUSTOM)
 DEFAULT_LIMIT, MAX_LIMIT = 1_000, 5_000
 SLUG = OpenApiParameter(
     "slug",
@@ -45,7 +47,7 @@ PERIOD = (
     OpenApiParameter(
         "period",
         str,
-        enum=["24hours", "7days", "30days", "custom"],
+        enum=list(PERIODS),
         description="Up to now, or `custom`: `from` to `to`. Default: 24hours, without `from`.",
     ),
     *_TIMES,
@@ -154,7 +156,7 @@ class ChangeAnswer(serializers.Serializer[Any]):
     """How a price has changed."""
 
     symbol = serializers.CharField()
-    period = serializers.ChoiceField(("24hours", "7days", "30days", "custom"))
+    period = serializers.ChoiceField(PERIODS)
     start_timestamp = serializers.IntegerField(help_text="Of the first price, unix milliseconds.")
     end_timestamp = serializers.IntegerField(help_text="Of the last price, unix milliseconds.")
     start_price = number()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from market.candles import epoch_ms
 from oracle.values import MAX_MS, MIN_MS
-from prices.api import CUSTOM, PERIODS_MS
+from prices.changes import CUSTOM, PERIODS_MS
 from prices.live.board import Board
 from prices.rpc import errors
 from prices.rpc.errors import RpcError
@@ -20,6 +22,7 @@ MAX_DEPTH = 100
 MAX_ID = 256
 MAX_PAIRS = 100
 MAX_ITEMS = 100
+MAX_SHOWN = 64  # of what was sent, in an error
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _OTHERS = re.compile(rb"[^\[\]{}]")
@@ -47,6 +50,15 @@ class BatchCall(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     requests: list[msgspec.Raw]
     options: Options | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """``[from_ms, to_ms)``. ``asked``: equal for all who ask for the same, whenever they do."""
+
+    from_ms: int
+    to_ms: int
+    asked: tuple[str | int, ...]
 
 
 class _AnyId(msgspec.Struct, frozen=True):
@@ -141,12 +153,13 @@ def arguments(text: msgspec.Raw) -> dict[str, Any]:
 def read_pair(value: object, board: Board) -> str:
     """The symbol that a pair names. Raises RpcError: VALIDATION_4001, PRICE_1001."""
     if not isinstance(value, str) or not value.strip():
-        raise RpcError.of(errors.BAD_PAIR, "pair must be a text such as btc-usdt", pair=value)
+        shown = str(value)[:MAX_SHOWN]
+        raise RpcError.of(errors.BAD_PAIR, "pair must be a text such as btc-usdt", pair=shown)
     name = board.symbol(value)
     if name is None and not board.names:
         raise RpcError.of(errors.REDIS_AWAY, "no pairs are known yet: try again in a moment")
     if name is None:
-        shown = value[:64]
+        shown = value[:MAX_SHOWN]
         raise RpcError.of(errors.PAIR_NOT_FOUND, f"there is no pair {shown!r}", pair=shown)
     return name
 
@@ -163,7 +176,7 @@ def read_pairs(value: object, board: Board) -> list[str]:
         try:
             names.append(read_pair(text, board))
         except RpcError as error:
-            failed[str(text)[:64]] = error
+            failed[str(text)[:MAX_SHOWN]] = error
     if failed:
         raise failed_pairs(failed)
     return names
@@ -176,21 +189,26 @@ def failed_pairs(failed: Mapping[str, RpcError]) -> RpcError:
     return RpcError.of(first.code, f"failed: {', '.join(codes)}", pairs=codes)
 
 
-def read_span(given: Mapping[str, Any], *, default: str, now_ms: int) -> tuple[int, int]:
-    """The milliseconds ``[from, to)`` of a period; ``from`` and ``to`` alone make it custom."""
+def read_span(given: Mapping[str, Any], *, default: str, now_ms: int) -> Span:
+    """The time of a period; ``from`` alone makes it custom, without ``to`` up to now.
+
+    Raises RpcError: VALIDATION_4002, VALIDATION_4003.
+    """
     period = given.get("period", CUSTOM if given.get("from") is not None else default)
     if isinstance(period, str) and period in PERIODS_MS:
-        return now_ms - PERIODS_MS[period], now_ms + 1
+        return Span(from_ms=now_ms - PERIODS_MS[period], to_ms=now_ms + 1, asked=(period,))
     if period != CUSTOM:
         accepted = ", ".join((*PERIODS_MS, CUSTOM))
         raise RpcError.of(
-            errors.BAD_PERIOD, f"period must be one of {accepted}", period=str(period)[:64]
+            errors.BAD_PERIOD, f"period must be one of {accepted}", period=str(period)[:MAX_SHOWN]
         )
     from_ms = read_time(given.get("from"), "from")
-    to_ms = now_ms if given.get("to") is None else read_time(given["to"], "to")
+    is_open = given.get("to") is None
+    to_ms = now_ms if is_open else read_time(given["to"], "to")
     if from_ms >= to_ms:
         raise RpcError.of(errors.BAD_DATE, "from must be before to", **{"from": from_ms})
-    return from_ms, to_ms
+    asked = (from_ms,) if is_open else (from_ms, to_ms)
+    return Span(from_ms=from_ms, to_ms=to_ms, asked=asked)
 
 
 def read_time(value: object, field: str) -> int:
@@ -206,11 +224,11 @@ def read_time(value: object, field: str) -> int:
             moment = None
         if moment is not None:
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            found = int(moment.timestamp() * 1_000)
+            found = epoch_ms(moment)
             if MIN_MS <= found < MAX_MS:
                 return found
-    accepted = "epoch milliseconds or an ISO 8601 date"
-    raise RpcError.of(errors.BAD_DATE, f"{field} must be {accepted}", **{field: str(value)[:64]})
+    accepted, shown = "epoch milliseconds or an ISO 8601 date", str(value)[:MAX_SHOWN]
+    raise RpcError.of(errors.BAD_DATE, f"{field} must be {accepted}", **{field: shown})
 
 
 def read_count(given: Mapping[str, Any], field: str, *, least: int, most: int, default: int) -> int:
@@ -221,5 +239,5 @@ def read_count(given: Mapping[str, Any], field: str, *, least: int, most: int, d
     raise RpcError.of(
         errors.BAD_NUMBER,
         f"{field} must be a whole number from {least} to {most}",
-        **{field: str(value)[:64]},
+        **{field: str(value)[:MAX_SHOWN]},
     )

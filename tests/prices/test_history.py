@@ -6,7 +6,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from market.candles import to_datetime
 from oracle import rate_board
 from prices import history
-from prices.history import Change, Point
+from prices.history import Point
 from prices.models import PriceHistory
 from tests.oracle.test_rate_board import NOW, publish, rate
 
@@ -106,19 +106,19 @@ def test_history_is_the_newest_first_of_a_half_open_window():
     assert read(limit=1) == [point("4", 3)]
 
 
-def change(from_ms=NOW, to_ms=NOW + 100 * TICK):
-    return history.change("BTC/USDT", from_ms=from_ms, to_ms=to_ms)
+def ends(from_ms=NOW, to_ms=NOW + 100 * TICK):
+    return history.ends("BTC/USDT", from_ms=from_ms, to_ms=to_ms)
 
 
-def test_change_is_from_the_first_rate_of_the_window_to_its_last():
+def test_ends_are_the_first_rate_of_the_window_and_its_last():
     fill("3", "5", "4")
-    assert change() == Change(start=point("3", 0), end=point("4", 2), percent=D("33.3333333333333"))
-    assert change(to_ms=NOW + 2 * TICK).end == point("5", 1)
-    assert change(from_ms=NOW + 2 * TICK).percent == 0
+    assert ends() == (point("3", 0), point("4", 2))
+    assert ends(to_ms=NOW + 2 * TICK) == (point("3", 0), point("5", 1))
+    assert ends(from_ms=NOW + 2 * TICK) == (point("4", 2), point("4", 2))
 
 
-def test_there_is_no_change_where_there_are_no_rates():
-    assert change() is None
+def test_there_are_no_ends_where_there_are_no_rates():
+    assert ends() is None
 
 
 @pytest.mark.parametrize("order", ["time", "-time"])

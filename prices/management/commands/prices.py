@@ -18,12 +18,11 @@ from rich.text import Text
 from market import query
 from market.query import ApiError
 from oracle import price_board, rate_board
-from oracle.jsontext import plain
+from oracle.jsontext import exact
 from oracle.values import Price
 from prices import changes
 
 EVERY_SECONDS = 1.0
-DAY_MS = 86_400_000
 # Changes come from the database, and no eye sees them move each second.
 CHANGES_EVERY_SECONDS = 30.0
 STYLES = {"fresh": "green", "degraded": "yellow", "stale": "red", "missing": "dim"}
@@ -75,7 +74,7 @@ class Board:
             table.add_row(
                 name,
                 *_price_cells(prices.get(name), now_ms),
-                _digits(rate.price) if rate else "—",
+                exact(rate.price) if rate else "—",
                 _change_cell(self._changes.get(name)),
             )
         return table
@@ -99,7 +98,8 @@ class Board:
 
 def _read_changes(names: Sequence[str], now_ms: int) -> dict[str, Decimal | None]:
     found = {
-        name: changes.change(name, from_ms=now_ms - DAY_MS, to_ms=now_ms + 1) for name in names
+        name: changes.change(name, from_ms=now_ms - changes.DAY_MS, to_ms=now_ms + 1)
+        for name in names
     }
     return {name: each.percent if each else None for name, each in found.items()}
 
@@ -110,7 +110,7 @@ def _price_cells(price: Price | None, now_ms: int) -> tuple[str | Text, ...]:
     freshness = price_board.freshness(price, now_ms=now_ms)
     status = Text(freshness.status, style=STYLES[freshness.status])
     return (
-        _digits(price.price),
+        exact(price.price),
         status,
         f"{freshness.age_ms / 1_000:.1f} s",
         str(price.source_count),
@@ -121,11 +121,6 @@ def _change_cell(percent: Decimal | None) -> Text:
     if percent is None:
         return Text("—", style="dim")
     return Text(f"{percent:+} %", style="red" if percent < 0 else "green")
-
-
-def _digits(number: Decimal) -> str:
-    text = plain(number)
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _now_ms() -> int:
