@@ -14,7 +14,7 @@ from prices import charts
 from prices.rpc import errors
 from prices.rpc.errors import RpcError
 from prices.rpc.registry import Answer, Context, MethodEntry, Service
-from prices.rpc.requests import read_count, read_pair, read_span
+from prices.rpc.requests import MAX_SHOWN, read_count, read_pair, read_span
 
 CACHE_MS = 60_000
 INTERVALS = {"5min": "5m", "1hour": "1h", "1day": "1d"}
@@ -26,21 +26,21 @@ async def get_chart_data(context: Context, given: Mapping[str, Any], now_ms: int
     """``{pair, period, interval, from?, to?}`` → dates, series (closes) and OHLCV, oldest first."""
     name = read_pair(given.get("pair"), context.board)
     resolution = _interval(given, default="1hour")
-    from_ms, to_ms = read_span(given, default="7days", now_ms=now_ms)
+    span = read_span(given, default="7days", now_ms=now_ms)
     # The candle that the range begins in is a part of the chart.
     step_ms = RESOLUTIONS[resolution]
-    from_ms -= from_ms % step_ms
-    if (to_ms - from_ms) // step_ms > MAX_BARS:
+    from_ms = span.from_ms - span.from_ms % step_ms
+    if (span.to_ms - from_ms) // step_ms > MAX_BARS:
         raise RpcError.of(
             errors.CHART_BAD_RANGE, f"that is more than {MAX_BARS} candles: ask for fewer"
         )
 
     async def work() -> msgspec.Raw:
-        chart = await context.memo.in_thread(_chart, name, resolution, (from_ms, to_ms), now_ms)
+        times = from_ms, span.to_ms
+        chart = await context.memo.in_thread(_chart, name, resolution, times, now_ms)
         return msgspec.Raw(context.render(chart))
 
-    asked = given.get("period"), given.get("from"), given.get("to")
-    key = ("chart", name, resolution, *map(str, asked))
+    key = ("chart", name, resolution, *span.asked)
     return await context.memo.get(key, CACHE_MS / 1_000, work)
 
 
@@ -119,7 +119,7 @@ def _interval(given: Mapping[str, Any], *, default: str) -> str:
         raise RpcError.of(
             errors.CHART_BAD_INTERVAL,
             f"interval must be one of {', '.join(INTERVALS)}",
-            interval=str(text)[:64],
+            interval=str(text)[:MAX_SHOWN],
         )
     return resolution
 

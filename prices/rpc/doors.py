@@ -102,17 +102,8 @@ class Doors:
         """Call a method; whatever goes wrong is an RpcError."""
         try:
             return await method.call(self._context, arguments(call.input), _now_ms())
-        except RpcError as error:
-            return error
-        except (OperationalError, InterfaceError) as error:
-            log.warning("rpc.database_away", method=method.name, error=str(error))
-            return RpcError.of(errors.DATABASE_AWAY, "the database does not answer")
-        except RedisError as error:
-            log.warning("rpc.redis_away", method=method.name, error=str(error))
-            return RpcError.of(errors.REDIS_AWAY, "the price store does not answer")
-        except Exception:
-            log.exception("rpc.failed", method=method.name)
-            return RpcError.of(errors.INTERNAL, "something went wrong here; it is logged")
+        except Exception as error:
+            return _told(error, method.name)
 
     async def _fail(
         self,
@@ -190,12 +181,8 @@ class Doors:
                 raise refusal
             name, password = read_credentials(read_object(text))
             result = await self._context.memo.in_thread(token_of, name, password)
-        except RpcError as error:
-            return await self._fail(exchange, call_id, error)
-        except (OperationalError, InterfaceError) as error:
-            log.warning("rpc.database_away", method="authenticate", error=str(error))
-            away = RpcError.of(errors.DATABASE_AWAY, "the database does not answer")
-            return await self._fail(exchange, call_id, away)
+        except Exception as error:
+            return await self._fail(exchange, call_id, _told(error, "authenticate"))
         body = {"id": call_id, "version": VERSION, "timestamp": _now_ms(), "success": True}
         await exchange.answer(200, self._frame.render(body | {"result": result, "data": result}))
 
@@ -231,6 +218,20 @@ async def _read_body(exchange: Exchange, receive: Any) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         more = message.get("more_body", False)
+
+
+def _told(error: Exception, method: str) -> RpcError:
+    """What a client is told of an error of a method; what it is not told is logged."""
+    if isinstance(error, RpcError):
+        return error
+    if isinstance(error, OperationalError | InterfaceError):
+        log.warning("rpc.database_away", method=method, error=str(error))
+        return RpcError.of(errors.DATABASE_AWAY, "the database does not answer")
+    if isinstance(error, RedisError):
+        log.warning("rpc.redis_away", method=method, error=str(error))
+        return RpcError.of(errors.REDIS_AWAY, "the price store does not answer")
+    log.error("rpc.failed", method=method, exc_info=error)
+    return RpcError.of(errors.INTERNAL, "something went wrong here; it is logged")
 
 
 def _limited(verdict: Verdict) -> RpcError | None:

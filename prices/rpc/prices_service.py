@@ -69,15 +69,14 @@ def _newest(name: str, now_ms: int) -> list[history.Point]:
 async def get_price_change(context: Context, given: Mapping[str, Any], now_ms: int) -> Answer:
     """``{pair, period, from?, to?}`` → start, end and the change in percent."""
     name = read_pair(given.get("pair"), context.board)
-    from_ms, to_ms = read_span(given, default="24hours", now_ms=now_ms)
+    span = read_span(given, default="24hours", now_ms=now_ms)
 
     async def work() -> msgspec.Raw:
-        found = await context.memo.in_thread(_change, name, from_ms, to_ms)
+        found = await context.memo.in_thread(_change, name, span.from_ms, span.to_ms)
         return msgspec.Raw(context.render(found))
 
     # Periods that end now move on; their answer is good for a while all the same.
-    span = given.get("period", ""), given.get("from"), given.get("to")
-    return await context.memo.get(("change", name, *map(str, span)), CHANGE_MS / 1_000, work)
+    return await context.memo.get(("change", name, *span.asked), CHANGE_MS / 1_000, work)
 
 
 def _change(name: str, from_ms: int, to_ms: int) -> dict[str, Any]:

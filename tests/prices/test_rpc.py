@@ -20,6 +20,7 @@ from oracle.connection import redis_client
 from oracle.jsontext import decode
 from prices import changes
 from prices.models import PriceHistory
+from prices.rpc import doors
 from prices.rpc import requests as rpc_requests
 from prices.rpc.requests import depth
 from tests.factories import Candle1mFactory
@@ -148,6 +149,27 @@ def test_body_over_a_megabyte_is_413(server):
     assert ask(server, "getPrice", {"pair": "btc-usdt"})["success"]
 
 
+def span(**given):
+    return rpc_requests.read_span(given, default="7days", now_ms=1_700_000_000_000)
+
+
+def test_span_is_asked_for_alike_however_written_and_whenever():
+    at = 1_600_000_000_000
+    iso = "2020-09-13T12:26:40.000" + "0" * 10_000 + "Z"
+
+    assert span().asked == span(period="7days", **{"from": "x" * 10_000}).asked
+    assert span(**{"from": at}).asked == span(period="custom", **{"from": iso}).asked
+    assert span(**{"from": at}).asked != span(**{"from": at, "to": at + 1}).asked
+    assert span(**{"from": at, "to": at + 1}).to_ms == at + 1
+
+
+@pytest.mark.parametrize("millisecond", [0, 1, 17, 29, 114, 251, 503, 577, 999])
+def test_time_of_iso_text_keeps_its_millisecond(millisecond):
+    text = f"2024-01-01T00:00:00.{millisecond:03}Z"
+
+    assert rpc_requests.read_time(text, "from") == 1_704_067_200_000 + millisecond
+
+
 @pytest.mark.parametrize(
     ("service", "method", "details"),
     [
@@ -218,6 +240,8 @@ def test_get_price_keeps_digits(server):
         ({}, "VALIDATION_4001", 422),
         ({"pair": 5}, "VALIDATION_4001", 422),
         ({"pair": ""}, "VALIDATION_4001", 422),
+        ({"pair": " " * 10_000}, "VALIDATION_4001", 422),
+        ({"pair": ["x"] * 10_000}, "VALIDATION_4001", 422),
         ({"pair": "nope-usd"}, "PRICE_1001", 404),
         ({"pair": "x" * 10_000}, "PRICE_1001", 404),
     ],
@@ -226,6 +250,7 @@ def test_get_price_bad_pair(server, given, code, status):
     error = fail(server, "getPrice", given, status=status)
 
     assert error["code"] == error["details"]["errorCode"] == code
+    assert len(error["details"]["pair"]) <= rpc_requests.MAX_SHOWN
 
 
 @pytest.mark.django_db(transaction=True)
@@ -417,6 +442,25 @@ class TestWithHistory:
         bad_ones: list[object] = [{"id": "1"}, nul, []]
         for bad in bad_ones:
             assert server.post("/netron/authenticate", bad).status_code == 400
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            (OperationalError("secret host"), 503, "SYSTEM_5001"),
+            (KeyError("secret"), 500, "SYSTEM_5003"),
+        ],
+    )
+    def test_authenticate_fails_as_methods_do(self, server, monkeypatch, error, status, code):
+        def broken(*_):
+            raise error
+
+        monkeypatch.setattr(doors, "token_of", broken)
+        given = {"id": "1", "credentials": {"username": "ann", "password": "x"}}
+        answer = server.post("/netron/authenticate", given)
+        told = decode(answer.content)
+
+        assert (answer.status_code, told["id"], told["error"]["code"]) == (status, "1", code)
+        assert "secret" not in str(told)
 
     def test_authenticate_guesses_are_few(self, server):
         wrong = {"id": "1", "credentials": {"username": "ann", "password": "x"}}
