@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,17 +25,19 @@ from prices.live.board import Board
 from prices.live.frame import Frame, is_welcome, peer_address, retry_after, wait_seconds
 from prices.live.hub import CLIENTS, Batch, Hub, price_text
 from prices.live.limiter import Limiter
-from prices.live.outbox import Outbox, dropper
+from prices.live.outbox import DROPPED, Outbox, dropper
 from prices.live.places import Places
 from prices.live.sse import SCOPE, wanted_symbols
 from prices.rpc.errors import RpcError
 from prices.rpc.quotes import quote_or_error
-from prices.rpc.requests import MAX_DEPTH, depth, read_pairs
+from prices.rpc.requests import MAX_DEPTH, MAX_ID, depth, read_pairs
 
 PATHS = frozenset(("/ws/prices", "/ws", "/netron", "/netron/ws", "/netron/stream"))
 MAX_MESSAGE_BYTES = 64 * 1_024
 MAX_ERRORS = 20
 MAX_STREAMS = 50  # streamPrices of one connection
+# For the last words to a client that is sent away: it may not read them.
+FAREWELL_SECONDS = 5.0
 SERVICES = ("PricesService@2.0.0", "PricesService")
 
 NORMAL, POLICY, TOO_BIG, GOING_AWAY = 1000, 1008, 1009, 1001
@@ -70,7 +72,8 @@ class Sockets:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a socket is served in a task")
-        outbox = Outbox("websocket", dropper(send, task))
+        drop = dropper(send, task)
+        outbox = Outbox("websocket", drop)
         client = Client(self._board, self._hub, outbox, self._frame)
         writing = asyncio.create_task(_write(send, outbox, client))
         CLIENTS.labels("websocket").inc()
@@ -81,7 +84,7 @@ class Sockets:
             CLIENTS.labels("websocket").dec()
             self._hub.remove(client)
             outbox.close()
-            await writing
+            await _part(writing, drop)
 
     async def _check(self, scope: Mapping[str, Any], address: str) -> None:
         """Raise the ApiError with which a connection is not taken."""
@@ -236,8 +239,10 @@ class Client:
     def _stream(self, message: dict[str, Any]) -> None:
         """JSON-RPC: begin a stream of quotes under the request's id."""
         stream_id = message.get("id")
-        if not isinstance(stream_id, str):
-            raise ApiError(400, "BAD_REQUEST", "id must be a text")
+        # Each quote repeats it.
+        if not isinstance(stream_id, str) or len(stream_id) > MAX_ID:
+            accepted = f"a text of at most {MAX_ID} characters"
+            raise ApiError(400, "BAD_REQUEST", f"id must be {accepted}")
         try:
             names = self._stream_names(message, stream_id)
         except RpcError as error:
@@ -266,6 +271,16 @@ async def _write(send: Any, outbox: Outbox, client: Client) -> None:
         await send({"type": "websocket.close", "code": client.close_code})
     except (OSError, RuntimeError):
         pass  # uvicorn's ways of saying that the client is gone
+
+
+async def _part(writing: asyncio.Task[None], drop: Callable[[], object]) -> None:
+    """Let the client take what is left for it; one that does not is dropped."""
+    try:
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await writing
+    except TimeoutError:
+        DROPPED.labels("websocket").inc()
+        drop()
 
 
 def _decode(data: bytes) -> dict[str, Any]:

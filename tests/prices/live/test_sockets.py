@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 
@@ -215,6 +216,36 @@ def test_stream_prices_same_id_twice_is_refused(server):
         stream(client)
 
         assert hear(client)["error"]["code"] == "400"
+
+
+def test_stream_prices_id_too_long_is_refused(server):
+    with open_socket(server) as client:
+        stream(client, "s" * 257)
+
+        error = hear(client)["error"]
+        assert (error["code"], "256" in error["message"]) == ("BAD_REQUEST", True)
+
+
+def test_client_that_reads_no_farewell_is_dropped(monkeypatch):
+    """What is sent waits for a client that does not read, whatever it said before."""
+    monkeypatch.setattr(sockets, "FAREWELL_SECONDS", 0.05)
+    dropped = []
+
+    async def scenario():
+        async def stuck() -> None:
+            await asyncio.Event().wait()
+
+        writing = asyncio.create_task(stuck())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await sockets._part(writing, lambda: dropped.append(1))
+        await asyncio.gather(writing, return_exceptions=True)
+        return writing.cancelled()
+
+    before = outbox.DROPPED.labels("websocket")._value.get()
+    assert asyncio.run(scenario())
+    assert dropped == [1]
+    assert outbox.DROPPED.labels("websocket")._value.get() == before + 1
 
 
 def test_slow_client_is_dropped_and_nobody_waits_for_it(server, monkeypatch):
