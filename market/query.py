@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +11,8 @@ from rest_framework.exceptions import APIException
 
 from market import catalog as stored
 from market.symbols import UnknownSymbolError, resolve, slug
-from oracle.catalog import Catalog, CatalogReader
+from oracle import catalog as published
+from oracle.catalog import Catalog
 
 # Where milliseconds begin and seconds end: the year 2286.
 MAX_SECONDS = 9_999_999_999
@@ -106,14 +106,8 @@ def current_catalog() -> Catalog:
 
 def published_catalog() -> Catalog:
     """The catalogue in force, from Redis; an empty one where there is none of this world."""
-    catalog = _reader(settings.REDIS_PREFIX).current()
-    return catalog if catalog.simulated == settings.SIMULATED else Catalog()
-
-
-@cache
-def _reader(prefix: str) -> CatalogReader:
-    """This process's reader: it keeps the catalogue until its version changes."""
-    return CatalogReader()
+    found = published.current()
+    return found if found.simulated == settings.SIMULATED else Catalog()
 
 
 def _clip(text: str) -> str:

@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 
 import structlog
-from django.conf import settings
 
 from market.models import DECIMALS, DIGITS
-from oracle import trade_totals
-from oracle.catalog import CatalogReader
+from oracle import catalog, trade_totals
 from oracle.trade_totals import MinuteTotals, Sums
 
 _TOO_LARGE = Decimal(10) ** (DIGITS - DECIMALS)
@@ -60,16 +57,10 @@ def _quiet(minutes: Sequence[Minute]) -> list[Minute]:
     listening = trade_totals.listening({open_ms for _, open_ms in minutes if open_ms > horizon_ms})
     if not any(listening.values()):
         return []
-    venues = _reader(settings.REDIS_PREFIX).current().venues
+    venues = catalog.current().venues
     nowhere: frozenset[str] = frozenset()
     return [
         (symbol, open_ms)
         for symbol, open_ms in minutes
         if not venues.get(symbol, nowhere).isdisjoint(listening.get(open_ms, nowhere))
     ]
-
-
-@cache
-def _reader(prefix: str) -> CatalogReader:
-    """This process's reader: it keeps the catalogue until its version changes."""
-    return CatalogReader()

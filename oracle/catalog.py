@@ -6,11 +6,12 @@ stops neither.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+from django.conf import settings
 
 from oracle import keys
 from oracle.connection import redis_client
@@ -107,6 +108,11 @@ def publish(catalog: Catalog) -> bool:
     return True
 
 
+def current() -> Catalog:
+    """The catalogue in force, by this process's own reader; empty while none was published."""
+    return _reader(settings.REDIS_PREFIX).current()
+
+
 class CatalogReader:
     """The catalogue in force, read again only when its version changed. One per process role."""
 
@@ -122,3 +128,8 @@ class CatalogReader:
             if text is not None:
                 self._catalog, self._version = _decode(text), version
         return self._catalog
+
+
+@cache
+def _reader(prefix: str) -> CatalogReader:
+    return CatalogReader()

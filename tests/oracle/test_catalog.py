@@ -43,6 +43,14 @@ def test_a_reader_keeps_the_last_one_when_redis_lost_it():
     assert catalog.publish(one())
 
 
+def test_the_process_has_one_reader_for_each_prefix(settings):
+    catalog.publish(one())
+    assert catalog.current() is catalog.current()
+    assert catalog.current() == one()
+    settings.REDIS_PREFIX += "-other"
+    assert catalog.current() == Catalog()
+
+
 def test_an_exchange_is_asked_once_for_a_symbol_listed_twice():
     assert one().exchange_symbols == {"binance": ("BTCUSDT",), "upbit": ()}
 
