@@ -110,5 +110,5 @@ def _record(batch: _Batch, now_ms: int) -> None:
 
 def lag_ms(*, now_ms: int) -> int:
     """How long ago the oldest candle that waits for a flush was over; 0 when none is late."""
-    oldest = redis_client().zrange(keys.open_candles(), 0, 0, withscores=True)
-    return max(0, now_ms - int(oldest[0][1]) - MINUTE_MS) if oldest else 0
+    oldest_ms = candle_book.unflushed_from()
+    return 0 if oldest_ms is None else max(0, now_ms - oldest_ms - MINUTE_MS)

@@ -15,9 +15,8 @@ from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX
 from market.models import Coverage
 from market.ranges import TimeRange, join, subtract
-from oracle import keys
+from oracle import candle_book
 from oracle.candle_book import MINUTE_MS
-from oracle.connection import redis_client
 
 # A flush comes each minute, and begins within seconds of it.
 FLUSHED_AFTER_MS = 2 * MINUTE_MS
@@ -56,10 +55,10 @@ class Gap:
 
 def settled_ms(*, now_ms: int) -> int:
     """Up to when every candle of live collection is in the database, if there is one at all."""
-    oldest = redis_client().zrange(keys.open_candles(), 0, 0, withscores=True)
+    unflushed_ms = candle_book.unflushed_from()
     end_ms = now_ms - settings.FLUSH_GRACE_MS - FLUSHED_AFTER_MS
-    if oldest:
-        end_ms = min(end_ms, int(oldest[0][1]))
+    if unflushed_ms is not None:
+        end_ms = min(end_ms, unflushed_ms)
     return end_ms // MINUTE_MS * MINUTE_MS
 
 
