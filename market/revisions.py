@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import connection
-from django.utils import timezone
 
 from market import rollups
 from market.candles import epoch_ms, to_datetime
@@ -78,7 +77,13 @@ def compute(
         _settle(series, whole, now_ms=now_ms)
     query, params = _query(series, whole)
     digest, row_count = hashlib.sha256(), 0
-    with connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT", params) as lines:
+    statement = f"COPY ({query}) TO STDOUT"
+    # The driver's own method: Django does not turn its errors into Django's by itself.
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(statement, params) as lines,
+    ):
         for block in lines:
             digest.update(block)
             row_count += bytes(block).count(b"\n")
@@ -104,7 +109,7 @@ def pin(
         defaults={
             "row_count": found.row_count,
             "checksum": found.checksum,
-            "computed_at": timezone.now(),
+            "computed_at": to_datetime(now_ms),
         },
     )
     return revision

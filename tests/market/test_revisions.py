@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection, transaction
 
 from market import revisions, rollups
 from market.candles import epoch_ms, to_datetime
@@ -107,6 +108,16 @@ def test_compute_sees_a_row_that_is_gone_or_moved() -> None:
     assert compute() != before
 
 
+def test_compute_that_takes_too_long_fails_as_djangos_own_statements_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(revisions, "_query", lambda *_: ("SELECT pg_sleep(5)", []))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10ms'")
+    with pytest.raises(OperationalError, match="statement timeout"), transaction.atomic():
+        compute()
+
+
 def test_compute_of_the_index_reads_our_own_candles() -> None:
     Candle1mFactory(time=FIRST_CANDLE, volume=Decimal("1.25"))
     Candle1mFactory(time=FIRST_CANDLE + timedelta(minutes=1))
@@ -140,8 +151,9 @@ def test_pin_notes_a_range_once_and_brings_it_up_to_date() -> None:
     assert (first.row_count, first.checksum) == (1, compute().checksum)
     assert str(first) == compute().shown == first.checksum[:16]
     put(1)
-    second = revisions.pin(SERIES, WHOLE, now_ms=NOW_MS)
+    second = revisions.pin(SERIES, WHOLE, now_ms=NOW_MS + 1)
     assert (second.pk, second.row_count) == (first.pk, 2)
+    assert second.computed_at == to_datetime(NOW_MS + 1)
     assert DataRevision.objects.count() == 1
 
 
