@@ -24,17 +24,15 @@ from rest_framework.views import APIView
 
 from market import newest, query, series, udf_schema
 from market.series import Row
+from market.udf_schema import FOUND, MAX_BARS, MAX_FOUND, RESOLUTIONS
 from oracle import price_board
 from oracle.catalog import Catalog, CatalogSymbol
 
 EXCHANGE = "INDEX"  # the one exchange of ours, for a client that shows one
 KIND = "crypto"
-RESOLUTIONS = {"1": "1m", "5": "5m", "15": "15m", "60": "1h", "240": "4h", "1D": "1d", "D": "1d"}
 SUPPORTED = [name for name in RESOLUTIONS if name != "D"]
 INTRADAY = [name for name in SUPPORTED if name != "1D"]
 
-MAX_BARS = 20_000
-MAX_FOUND, FOUND = 1_000, 30
 # Prices are shown to so many digits, and no further than they are stored.
 SHOWN_DIGITS, MIN_DECIMALS, MAX_DECIMALS = 6, 2, 18
 MAX_VOLUME_DECIMALS = 8

@@ -10,6 +10,11 @@ from rest_framework import serializers
 from market import schema
 from market.query import MAX_SECONDS
 
+# TradingView's names of our resolutions.
+RESOLUTIONS = {"1": "1m", "5": "5m", "15": "15m", "60": "1h", "240": "4h", "1D": "1d", "D": "1d"}
+MAX_BARS = 20_000
+MAX_FOUND, FOUND = 1_000, 30
+
 
 class UdfError(serializers.Serializer[Any]):
     """An error, as TradingView reads it."""
@@ -120,13 +125,11 @@ SEARCH_PARAMETERS = (
     OpenApiParameter("query", str, description="Part of a name; nothing: all."),
     OpenApiParameter("type", str, description="crypto, or nothing."),
     OpenApiParameter("exchange", str, description="INDEX, or nothing."),
-    OpenApiParameter("limit", schema.whole(1, 1_000), default=30),
+    OpenApiParameter("limit", schema.whole(1, MAX_FOUND), default=FOUND),
 )
 HISTORY_PARAMETERS = (
     SYMBOL,
-    OpenApiParameter(
-        "resolution", str, enum=["1", "5", "15", "60", "240", "1D", "D"], required=True
-    ),
+    OpenApiParameter("resolution", str, enum=list(RESOLUTIONS), required=True),
     OpenApiParameter(
         "from", schema.whole(0, MAX_SECONDS), description="Unix seconds; not with countback."
     ),
@@ -134,6 +137,8 @@ HISTORY_PARAMETERS = (
         "to", schema.whole(0, MAX_SECONDS), description="Unix seconds, exclusive; default: now."
     ),
     OpenApiParameter(
-        "countback", schema.whole(1, 20_000), description="So many bars before `to`, if there are."
+        "countback",
+        schema.whole(1, MAX_BARS),
+        description="So many bars before `to`, if there are.",
     ),
 )
