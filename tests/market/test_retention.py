@@ -2,6 +2,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from market import coverage, retention, tasks, timescale
 from market.candles import to_datetime
@@ -135,12 +136,18 @@ def test_a_removal_that_dies_leaves_nothing_covered_that_may_be_gone(settings, m
     assert not Coverage.objects.exists()
 
 
-def test_removing_reads_the_primary_key():
-    fill("BTC/USDT", START, 5)
+def test_removing_reads_the_primary_key(tables):
+    """Each statement of it: looking for the next symbol, and removing its rows."""
+    fill("BTC/USDT", START, 50)
+    with CaptureQueriesContext(connection) as asked:
+        retention.prune(MINUTES, now_ms=NOW)
+    statements = {each["sql"] for each in asked}
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(
-            "EXPLAIN SELECT symbol FROM ohlcv_1m WHERE (symbol) > ('A/B') ORDER BY symbol LIMIT 1"
-        )
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "Index" in plan
+        for statement in statements:
+            cursor.execute(f"EXPLAIN {statement}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "using ohlcv_1m_pkey" in plan, plan
+            assert "Seq Scan" not in plan
+            assert "Sort" not in plan
+    assert {statement.split()[0] for statement in statements} == {"SELECT", "DELETE"}

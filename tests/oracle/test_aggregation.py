@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.aggregation import OUTSIDE_FENCES, aggregate, median
+from oracle.aggregation import OUTSIDE_FENCES, aggregate, median, weigh
 from oracle.values import MAX_DIGITS
 
 D = Decimal
@@ -135,6 +135,21 @@ def test_the_order_of_the_quotes_does_not_matter(pairs, random):
     assert sorted(pairs[i][0] for i in one.rejected) == sorted(
         shuffled[i][0] for i in other.rejected
     )
+
+
+@given(agreeing, st.lists(weights, min_size=4, max_size=4))
+def test_weigh_is_the_price_of_quotes_that_are_all_believed(four, their_weights):
+    result = aggregate(four, their_weights)
+    kept = [n for n in range(4) if n not in result.rejected]
+    assert weigh([four[n] for n in kept], [their_weights[n] for n in kept]) == result.price
+
+
+@given(st.lists(st.tuples(prices, prices, weights), min_size=1, max_size=8))
+def test_weigh_of_prices_nowhere_above_others_is_not_above_theirs(rows):
+    lows = [min(one, other) for one, other, _ in rows]
+    highs = [max(one, other) for one, other, _ in rows]
+    by_volume = [weight for _, _, weight in rows]
+    assert weigh(lows, by_volume) <= weigh(highs, by_volume)
 
 
 @given(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.jsontext import decode, encode
+from oracle.jsontext import decode, encode, exact
 
 D = Decimal
 
@@ -29,6 +29,20 @@ def test_numbers_are_plain_with_their_digits(number, text):
 def test_what_is_no_number_is_refused(number):
     with pytest.raises(ValueError, match="no JSON number"):
         encode({"price": [number]})
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("1.50", "1.5"),
+        ("100", "100"),
+        ("100.00", "100"),
+        ("1E+3", "1000"),
+        ("1.20E-7", "0.00000012"),
+    ],
+)
+def test_exact_is_without_the_zeros_that_end_a_fraction(number, text):
+    assert exact(D(number)) == text
 
 
 @given(
