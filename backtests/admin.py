@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -16,7 +15,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from backtests import jobs, pins, shown, workspaces
-from backtests.models import LIVE, Artifact, Job, JobType, LeaderboardEntry, Status
+from backtests.jobs import RetryError
+from backtests.models import Artifact, Job, JobType, LeaderboardEntry, Status
 from market.records import CappedPaginator, RecordAdmin
 
 MAX_EVENTS = 200  # of a job, shown on its page: the latest
@@ -204,15 +204,10 @@ def _cancel(job_id: UUID) -> str | None:
 
 def _retry(job_id: UUID) -> str | None:
     try:
-        again = jobs.retry(job_id)
-    except IntegrityError:
-        return "another job that does the same is under way"
-    if again:
-        return None
-    status = Job.objects.values_list("status", flat=True).get(pk=job_id)
-    if status in LIVE or status == Status.SUCCEEDED:
-        return f"it is {status}: only one that failed or was canceled can be retried"
-    return "it is part of a job that has ended or goes on without it: retry that one"
+        jobs.retry(job_id)
+    except RetryError as error:
+        return str(error)
+    return None
 
 
 def _job_link(row: Job) -> SafeString:

@@ -19,9 +19,9 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from backtests import asked, jobs, leaderboard, schema, shown
+from backtests import asked, job_orders, leaderboard, schema, shown
 from backtests.fields import OrderError
-from backtests.jobs import IdempotencyError
+from backtests.job_orders import IdempotencyError, Order
 from backtests.strategies.registry import STRATEGIES
 from backtests.tune_order import TuneOrder
 from backtests.wfo_order import WfoOrder
@@ -93,9 +93,9 @@ def _order(
     except OrderError as error:
         details = {"field": error.field}
         raise ApiError(400, "INVALID_PARAMETER", str(error), details) from error
-    order = jobs.Order(type=job_type, payload=payload, workspace_id=payload["workspace_id"])
+    order = Order(type=job_type, payload=payload, workspace_id=payload["workspace_id"])
     try:
-        row, _ = jobs.enqueue(order, idempotency=idempotency)
+        row, _ = job_orders.enqueue(order, idempotency=idempotency)
     except IdempotencyError as error:
         raise ApiError(409, "IDEMPOTENCY_KEY_REUSED", str(error)) from error
     location = {"Location": reverse("backtests:run", args=[row.pk])}
@@ -164,7 +164,7 @@ class Leaderboard(APIView):
     )
     def get(self, request: Request) -> Response:
         params = request.query_params
-        limit, _ = asked.page(params)
+        limit = asked.limit(params)
         objective = None
         if params.get("objective"):
             objective = query.choice(params, "objective", schema.OBJECTIVES, default="")

@@ -3,12 +3,15 @@
 A run writes into a folder of its own under ``.staging``. Only in the transaction that ends the job,
 after the row has said that it is still this worker's, is the folder moved to where it belongs and
 indexed. A worker that dies, or is too late, leaves nothing but a staging folder for `prune`.
+
+What is written is on the disk before the row commits: a row's file is whole after a power cut, too.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,9 +21,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import models, transaction
 
 from backtests.jobs import Claim
 from backtests.models import ENDED, Artifact, Job
@@ -84,7 +89,7 @@ def folder(job_type: str, job_id: object) -> str:
 
 @contextmanager
 def staged(claim: Claim) -> Iterator[Staged]:
-    """A folder to write a run's files into; removed where that fails.
+    """A folder to write a run's files into, on the disk at the end; removed where that fails.
 
     One that is written and never kept, for the job was canceled meanwhile, is left for `prune`.
     """
@@ -92,6 +97,9 @@ def staged(claim: Claim) -> Iterator[Staged]:
     place.mkdir(parents=True)
     try:
         yield Staged(claim=claim, folder=place)
+        # Here, not where they are kept: that is in a transaction others wait for.
+        for each in (place, *place.rglob("*")):
+            _sync(each)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -100,6 +108,8 @@ def staged(claim: Claim) -> Iterator[Staged]:
 def _keep(run: Staged, revision: str) -> None:
     claim = run.claim
     name = folder(claim.type, claim.job_id)
+    # The job may have been pinned while it ran. Its row is locked, by what has just ended it.
+    pinned = Job.objects.values_list("pinned", flat=True).get(pk=claim.job_id)
     Artifact.objects.filter(job_id=claim.job_id).delete()  # of a run that is done again
     Artifact.objects.bulk_create(
         Artifact(
@@ -110,6 +120,7 @@ def _keep(run: Staged, revision: str) -> None:
             size_bytes=(run.folder / path).stat().st_size,
             checksum=_checksum(run.folder / path),
             revision=revision,
+            pinned=pinned,
         )
         for path, kind in run.kinds.items()
     )
@@ -118,6 +129,17 @@ def _keep(run: Staged, revision: str) -> None:
     if final.exists():  # moved by an attempt whose commit failed
         final.rename(run.folder.with_name(f"{run.folder.name}-old"))
     run.folder.rename(final)
+    for each in (final.parent, root()):  # the folder's own name, and that of a first run's parent
+        _sync(each)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _checksum(path: Path) -> str:
@@ -145,27 +167,54 @@ def prune(*, now: datetime, keep_days: int) -> int:
     """
     count = 0
     if keep_days:
+        filed = Artifact.objects.filter(job_id=models.OuterRef("pk"))
         before = now - timedelta(days=keep_days)
-        old = Job.objects.filter(status__in=ENDED, pinned=False, finished_at__lt=before)
-        for job in old.filter(artifacts__isnull=False).distinct():
-            if job.artifacts.filter(pinned=True).exists():
-                continue
-            count += job.artifacts.count()
-            job.artifacts.all().delete()
-            shutil.rmtree(root() / folder(job.type, job.pk), ignore_errors=True)
+        old = Job.objects.filter(
+            models.Exists(filed),
+            ~models.Exists(filed.filter(pinned=True)),
+            status__in=ENDED,
+            pinned=False,
+            finished_at__lt=before,
+        )
+        for job_id, job_type in list(old.values_list("pk", "type")):
+            if rows := _forget(job_id):
+                count += rows
+                _remove(root() / folder(job_type, job_id))
     _sweep(now)
     return count
 
 
+@transaction.atomic
+def _forget(job_id: UUID) -> int:
+    """Delete the rows of a job's files; how many: 0 where it was pinned since it was found."""
+    # Whoever pins it locks its row, too: either sees what the other has done.
+    Job.objects.select_for_update().filter(pk=job_id).values_list("pk").first()
+    rows = Artifact.objects.filter(job_id=job_id)
+    if rows.filter(models.Q(pinned=True) | models.Q(job__pinned=True)).exists():
+        return 0
+    return rows.delete()[0]
+
+
 def _sweep(now: datetime) -> None:
+    """Remove the folders that no row names, once nobody can be at them."""
     oldest = (now - LEFTOVER).timestamp()
     for parent in (STAGING, *FOLDERS.values()):
         for place in (root() / parent).glob("*"):
-            if place.stat().st_mtime > oldest:
+            try:
+                if place.stat().st_mtime > oldest:
+                    continue
+            except FileNotFoundError:  # moved to its place, this moment
                 continue
-            if (
-                parent == STAGING
-                or not Artifact.objects.filter(path__startswith=f"{parent}/{place.name}/").exists()
-            ):
-                log.info("artifacts.leftover_removed", path=str(place))
-                shutil.rmtree(place, ignore_errors=True)
+            named = Artifact.objects.filter(path__startswith=f"{parent}/{place.name}/")
+            if parent == STAGING or not named.exists():
+                log.info("artifacts.leftover", path=str(place))
+                _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder. One that stays, stays a leftover: the next `prune` tries again."""
+    try:
+        shutil.rmtree(place)
+    except OSError as error:
+        if place.exists():  # else it was another's doing
+            log.warning("artifacts.not_removed", path=str(place), error=str(error))

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from backtests.jobs import Idempotency
+from backtests.job_orders import Idempotency
 from backtests.models import Job, JobType, Status
 from market import query
 from market.query import ApiError, invalid
@@ -98,8 +98,8 @@ def run(run_id: UUID) -> Job:
 
 
 def jobs(params: Mapping[str, str], *, types: tuple[str, ...]) -> QuerySet[Job]:
-    """Jobs as the query narrows them down: by workspace, type and status."""
-    found = Job.objects.filter(type__in=types)
+    """Jobs as the query narrows them down: by workspace, type and status; no list shows results."""
+    found = Job.objects.filter(type__in=types).defer("result")
     if workspace := workspace_id(params):
         found = found.filter(workspace_id=workspace)
     if params.get("type"):
@@ -129,22 +129,22 @@ def uuid(params: Mapping[str, str], field: str) -> UUID | None:
         raise invalid(field, text, example) from None
 
 
-def page(params: Mapping[str, str]) -> tuple[int, int]:
-    """How many rows to answer, and how many to leave out before them."""
-    limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
-    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows")
-    return DEFAULT_LIMIT if limit is None else limit, offset or 0
+def limit(params: Mapping[str, str]) -> int:
+    """How many rows to answer at most."""
+    found = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
+    return DEFAULT_LIMIT if found is None else found
 
 
 def paged(rows: QuerySet[Any], params: Mapping[str, str]) -> tuple[list[Any], dict[str, Any]]:
     """A page of rows, and what says where the next one begins. Counts nothing."""
-    limit, offset = page(params)
-    found = list(rows[offset : offset + limit + 1])
-    more = len(found) > limit
+    size = limit(params)
+    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows") or 0
+    found = list(rows[offset : offset + size + 1])
+    more = len(found) > size
     meta = {
-        "count": min(len(found), limit),
-        "limit": limit,
+        "count": min(len(found), size),
+        "limit": size,
         "offset": offset,
-        "next": offset + limit if more else None,
+        "next": offset + size if more else None,
     }
-    return found[:limit], meta
+    return found[:size], meta

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from backtests import data_range, jobs
+from backtests import data_range, job_orders
 from backtests.fields import OrderError, choice, known, refuse
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.work import Done, JobError, Running, StoppedError
 from ingestion import data_sync
@@ -22,7 +22,7 @@ PRIORITY = 200
 def order_sync(which: str, exchange: str | None = None) -> tuple[Job, bool]:
     """Have a schedule's ranges fetched: the job, and whether there was none yet."""
     payload = {"which": which} | ({"exchange": exchange} if exchange else {})
-    return jobs.enqueue(
+    return job_orders.enqueue(
         Order(
             type=JobType.DATA_SYNC,
             payload=payload,
@@ -47,7 +47,7 @@ def sync(running: Running, *, now_ms: int) -> Done:
     found = data_sync.orders(which, now_ms=now_ms, exchange=exchange)
     for order in found:
         running.check()
-        made += jobs.enqueue(_fetch_of(order, which))[1]
+        made += job_orders.enqueue(_fetch_of(order, which))[1]
     return Done(result={"ordered": made, "already_ordered": len(found) - made})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -34,10 +35,11 @@ def follow(
 ) -> Job:
     """Wait until a run has ended, in whatever way; ``stop`` cancels it.
 
-    ``here``: do it, and what it orders, in this process too; workers may take parts of it.
+    ``here``: do it, and what it orders, in this process too; workers may take parts of it. Raises
+    what ends the doing, such as OperationalError where the database is away.
     """
-    over = Event()
-    doing = Thread(target=_do, args=(job_id, over), name="jobs", daemon=True)
+    over, broke = Event(), Future[None]()
+    doing = Thread(target=_do, args=(job_id, over, broke), name="jobs", daemon=True)
     if here:
         doing.start()
     try:
@@ -46,6 +48,8 @@ def follow(
             show(seen(job))
             if job.status in ENDED:
                 return job
+            if broke.done():
+                broke.result()  # raises it
             if stop.wait(LOOK_SECONDS):
                 jobs.cancel(job_id)
     finally:
@@ -54,11 +58,13 @@ def follow(
             doing.join()
 
 
-def _do(job_id: UUID, over: Event) -> None:
+def _do(job_id: UUID, over: Event, broke: Future[None]) -> None:
     try:
         while not over.is_set():
             if not work.work(HANDLERS, seconds=float("inf"), tree=job_id):
                 over.wait(LOOK_SECONDS)
+    except Exception as error:  # a thread's own is lost: who follows would wait for ever
+        broke.set_exception(error)
     finally:
         connection.close()
 
@@ -66,7 +72,7 @@ def _do(job_id: UUID, over: Event) -> None:
 def seen(job: Job) -> Seen:
     """How far a run is."""
     if job.type == JobType.WFO:
-        children = list(Job.objects.filter(parent=job))
+        children = list(Job.objects.filter(parent=job).only("type", "status", "error", "progress"))
         if children:
             ended = sum(child.status in ENDED for child in children)
             done = sum(1.0 if child.status in ENDED else _share(child) for child in children)

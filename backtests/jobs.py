@@ -10,43 +10,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-from celery import current_app
-from django.db import connection, models, transaction
-from django.db.models.functions import Now
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
+from django.db import IntegrityError, connection, models, transaction
 
-from backtests.models import (
-    DEFAULT_PRIORITY,
-    ENDED,
-    LIVE,
-    MAX_ATTEMPTS,
-    IdempotencyKey,
-    Job,
-    JobEvent,
-    JobType,
-    Status,
-)
+from backtests.job_orders import Order, insert, nudge_on_commit
+from backtests.models import ENDED, LIVE, Job, JobEvent, JobType, Status
 
-WORK = "backtests.work"  # the task that claims one
 STALE_SECONDS = 60
-MAX_NUDGES = 100
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5, 300
 JITTER_RATIO = 0.1
-
-log = structlog.get_logger(__name__)
-
-
-class IdempotencyError(Exception):
-    """The key was used before, for another request."""
-
-    retryable = False
 
 
 class LostError(Exception):
@@ -55,25 +31,15 @@ class LostError(Exception):
     retryable = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A job to be. ``dedupe_key``: while one with it is live, it is answered instead."""
+class RetryError(Exception):
+    """The job cannot be done again as things are; the text says why, of "it". ``code`` is a word
+    for programs."""
 
-    type: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    workspace_id: str = "default"
-    priority: int = DEFAULT_PRIORITY
-    max_attempts: int = MAX_ATTEMPTS
-    dedupe_key: str | None = None
+    retryable = False
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Idempotency:
-    """What makes a repeated POST the same one. ``digest`` is its body's."""
-
-    endpoint: str
-    key: str
-    digest: str
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,84 +54,6 @@ class Claim:
     attempt: int
     max_attempts: int
     locked_by: str
-
-
-# --- to be done ---
-
-
-def enqueue(order: Order, *, idempotency: Idempotency | None = None) -> tuple[Job, bool]:
-    """Commit a job and tell the workers; the job, and whether it is a new one.
-
-    Raises IdempotencyError when the key came with another body.
-    """
-    with transaction.atomic():
-        if idempotency is not None:
-            held = _answered(order.workspace_id, idempotency)
-            if held is not None:
-                return held, False
-        job, created = _insert(order)
-        if idempotency is not None:
-            IdempotencyKey.objects.create(
-                workspace_id=order.workspace_id,
-                endpoint=idempotency.endpoint,
-                key=idempotency.key,
-                digest=idempotency.digest,
-                job=job,
-            )
-        if created:
-            _nudge_on_commit()
-        return job, created
-
-
-def _answered(workspace_id: str, idempotency: Idempotency) -> Job | None:
-    with connection.cursor() as cursor:
-        name = f"{workspace_id}|{idempotency.endpoint}|{idempotency.key}"
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-    held = (
-        IdempotencyKey.objects.select_related("job")
-        .filter(workspace_id=workspace_id, endpoint=idempotency.endpoint, key=idempotency.key)
-        .first()
-    )
-    if held is not None and held.digest != idempotency.digest:
-        raise IdempotencyError(f"the idempotency key {idempotency.key!r} came with another body")
-    return held.job if held else None
-
-
-def _insert(order: Order, *, parent: UUID | None = None) -> tuple[Job, bool]:
-    job = Job(
-        type=order.type,
-        payload=dict(order.payload),
-        workspace_id=order.workspace_id,
-        priority=order.priority,
-        max_attempts=order.max_attempts,
-        dedupe_key=order.dedupe_key,
-        parent_id=parent,
-    )
-    while True:
-        Job.objects.bulk_create([job], ignore_conflicts=True)
-        same = models.Q(pk=job.pk) | models.Q(dedupe_key=order.dedupe_key, status__in=LIVE)
-        held = Job.objects.filter(same).first()
-        if held is not None:  # else the one in the way has just ended
-            return held, held.pk == job.pk
-
-
-def _nudge_on_commit(count: int = 1) -> None:
-    transaction.on_commit(lambda: nudge(count))
-
-
-def nudge(count: int) -> None:
-    """Tell workers that jobs are due. A message that is lost only delays: beat repeats them."""
-    try:
-        for _ in range(min(count, MAX_NUDGES)):
-            current_app.send_task(WORK, ignore_result=True, retry=False)
-    except (BrokerError, RedisError, OSError) as error:
-        log.warning("jobs.not_announced", error=str(error))
-
-
-def due_count() -> int:
-    """How many jobs could be claimed now, counted up to MAX_NUDGES."""
-    due = Job.objects.filter(status=Status.PENDING, run_after__lte=Now())
-    return due[:MAX_NUDGES].count()
 
 
 # --- being done ---
@@ -190,7 +78,10 @@ def claim(worker: str, *, tree: UUID | None = None) -> Claim | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    job = Job.objects.get(pk=row[0])
+    return _claim(Job.objects.get(pk=row[0]), worker=worker)
+
+
+def _claim(job: Job, *, worker: str) -> Claim:
     return Claim(
         job_id=job.pk,
         parent_id=job.parent_id,
@@ -224,11 +115,12 @@ def wait_for(held: Claim, children: Sequence[Order]) -> None:
         changed = _own(held).update(locked_by="", locked_at=None, attempt=models.F("attempt") - 1)
         if not changed:
             raise LostError(f"{held.type} {held.job_id} is no longer ours")
+        parent = Job.objects.only("pinned").get(pk=held.job_id)
         for order in children:
-            _insert(order, parent=held.job_id)
+            insert(order, parent=parent)
         note(held.job_id, JobEvent.Level.INFO, f"waits for {len(children)} children")
         _continue_parent(held.job_id)
-        _nudge_on_commit(len(children))
+        nudge_on_commit(len(children))
 
 
 def give_back(held: Claim) -> bool:
@@ -328,11 +220,12 @@ def _continue_parent(parent_id: UUID | None) -> None:
         return
     waiting = Job.objects.filter(pk=parent_id, status=Status.RUNNING, locked_by="")
     if waiting.update(status=Status.PENDING, run_after=_clock()):
-        _nudge_on_commit()
+        nudge_on_commit()
 
 
 def _clock(seconds: float = 0) -> models.Expression:
-    """The database's own time, so many seconds on. Not ``Now()``: that stands in a transaction."""
+    """The database's own time, so many seconds on. Not ``Now()``, a statement's beginning: it may
+    have waited for a lock since."""
     expression = models.Func(function="clock_timestamp", output_field=models.DateTimeField())
     return models.ExpressionWrapper(
         expression + models.Value(timedelta(seconds=seconds)), output_field=models.DateTimeField()
@@ -377,13 +270,21 @@ def _cancel(ids: Collection[UUID]) -> int:
     return live.update(status=Status.CANCELED, locked_by="", locked_at=None, finished_at=_clock())
 
 
-def retry(job_id: UUID) -> bool:
+def retry(job_id: UUID) -> None:
     """Have a job that failed or was canceled done again, with those below it that were too.
 
-    False when it has not ended so, or is a child of one that has ended, or that a worker has, which
-    goes on without it: that one is to be tried again. Raises IntegrityError when a live job has its
-    dedupe key.
+    Raises RetryError when it has not ended so, when it is a child of one that has ended, or that a
+    worker has, which goes on without it, and when a live job has its dedupe key.
     """
+    try:
+        with transaction.atomic():
+            _retry(job_id)
+    except IntegrityError as error:
+        message = "another job that does the same is under way"
+        raise RetryError("ALREADY_UNDER_WAY", message) from error
+
+
+def _retry(job_id: UUID) -> None:
     ended = (Status.FAILED, Status.CANCELED)
     fresh: dict[str, Any] = {
         "status": Status.PENDING,
@@ -394,21 +295,25 @@ def retry(job_id: UUID) -> bool:
         "started_at": None,
         "finished_at": None,
     }
-    with transaction.atomic():
-        parent_id = Job.objects.values_list("parent_id", flat=True).get(pk=job_id)
-        _lock(parent_id)
-        below = _lock_tree(job_id)
-        job = Job.objects.select_related("parent").get(pk=job_id)
-        if job.status not in ended or not _waits_again(job.parent):
-            return False
-        again = Job.objects.filter(pk__in=below, status__in=ended)
-        count = again.update(**fresh, run_after=_clock())
-        if count:  # it waits for them
-            fresh["status"] = Status.RUNNING
-        Job.objects.filter(pk=job_id).update(**fresh, run_after=_clock())
-        note(job_id, JobEvent.Level.INFO, "to be done again", children=count)
-        _nudge_on_commit(count or 1)
-    return True
+    parent_id = Job.objects.values_list("parent_id", flat=True).get(pk=job_id)
+    _lock(parent_id)
+    below = _lock_tree(job_id)
+    job = Job.objects.select_related("parent").get(pk=job_id)
+    if job.status not in ended:
+        message = f"it is {job.status}: only one that failed or was canceled can be retried"
+        raise RetryError("WRONG_STATUS", message)
+    if not _waits_again(job.parent):
+        message = (
+            f"it is part of job {parent_id}, which has ended or goes on without it: retry that one"
+        )
+        raise RetryError("WRONG_STATUS", message)
+    again = Job.objects.filter(pk__in=below, status__in=ended)
+    count = again.update(**fresh, run_after=_clock())
+    if count:  # it waits for them
+        fresh["status"] = Status.RUNNING
+    Job.objects.filter(pk=job_id).update(**fresh, run_after=_clock())
+    note(job_id, JobEvent.Level.INFO, "to be done again", children=count)
+    nudge_on_commit(count or 1)
 
 
 def _waits_again(parent: Job | None) -> bool:
@@ -423,14 +328,15 @@ def _waits_again(parent: Job | None) -> bool:
 
 
 def forget(*, days: int) -> int:
-    """Delete the rows of data jobs that ended so long ago; how many. Runs are kept."""
+    """Delete the rows of data jobs that ended so long ago; how many jobs. Runs are kept."""
     old = Job.objects.filter(
         type__in=(JobType.DATA_SYNC, JobType.DATA_FETCH),
         status__in=ENDED,
         pinned=False,
         finished_at__lt=_clock(-days * 86_400),
     )
-    return old.delete()[0]
+    _, counts = old.delete()  # of events, too
+    return counts.get(Job._meta.label, 0)
 
 
 def reap() -> int:
@@ -440,19 +346,7 @@ def reap() -> int:
     """
     deadline = _clock(-STALE_SECONDS)
     stale = Job.objects.filter(status=Status.RUNNING, locked_at__lt=deadline)
-    count = 0
-    for job in list(stale):
-        held = Claim(
-            job_id=job.pk,
-            parent_id=job.parent_id,
-            type=job.type,
-            workspace_id=job.workspace_id,
-            payload=job.payload,
-            attempt=job.attempt,
-            max_attempts=job.max_attempts,
-            locked_by=job.locked_by,
-        )
-        count += _reap(held)
+    count = sum(_reap(_claim(job, worker=job.locked_by)) for job in list(stale))
     waiting = Job.objects.filter(status=Status.RUNNING, locked_by="", locked_at=None)
     for job_id in list(waiting.values_list("pk", flat=True)):
         with transaction.atomic():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -17,7 +16,8 @@ from rest_framework.views import APIView
 
 from backtests import artifacts, asked, jobs, pins, schema, shown
 from backtests.artifacts import ArtifactError
-from backtests.models import Artifact, Job, JobType
+from backtests.jobs import RetryError
+from backtests.models import Artifact, JobType
 from market.query import ApiError, invalid
 
 CONTENT_TYPES = {".csv": "text/csv; charset=utf-8", ".json": "application/json"}
@@ -60,23 +60,12 @@ class RetryJob(APIView):
         row = asked.job(job_id)
         details = {"id": str(job_id), "status": row.status}
         try:
-            again = jobs.retry(row.pk)
-        except IntegrityError:
-            message = f"another job that does the same as {job_id} is under way"
-            raise ApiError(409, "ALREADY_UNDER_WAY", message, details) from None
-        if not again:
-            raise ApiError(409, "WRONG_STATUS", _why_not(row), details)
+            jobs.retry(row.pk)
+        except RetryError as error:
+            message = f"job {job_id} cannot be retried: {error}"
+            raise ApiError(409, error.code, message, details) from error
         row.refresh_from_db()
         return Response({"id": str(row.pk), "status": row.status}, status=202)
-
-
-def _why_not(row: Job) -> str:
-    if row.status in ("failed", "canceled"):
-        return (
-            f"job {row.pk} is part of {row.parent_id}, which has ended or goes on without it: "
-            "retry that one"
-        )
-    return f"job {row.pk} is {row.status}: only one that failed or was canceled can be retried"
 
 
 class Artifacts(APIView):

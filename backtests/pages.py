@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from backtests import asked, jobs, pins, run_page, shown, workspaces
+from backtests.jobs import RetryError
 from backtests.models import Job, Status
 from market.query import ApiError
 
@@ -28,7 +29,7 @@ def runs(request: HttpRequest) -> HttpResponse:
     params = {name: value for name, value in request.GET.items() if isinstance(value, str)}
     try:
         found = asked.jobs(params, types=asked.RUN_TYPES).filter(parent=None)
-        rows, meta = asked.paged(found, {"limit": str(PER_PAGE), **params})
+        rows, meta = asked.paged(found, {**params, "limit": str(PER_PAGE)})
     except ApiError as error:
         page = {"title": "Backtests", "message": error.message}
         return render(request, "oracle/error.html", page, status=error.status_code)
@@ -68,8 +69,10 @@ def cancel(request: HttpRequest, run_id: UUID) -> HttpResponse:
 @_staff
 def retry(request: HttpRequest, run_id: UUID) -> HttpResponse:
     """The button of a run that failed or was canceled."""
-    if not jobs.retry(_run(run_id).pk):
-        messages.warning(request, "It cannot be retried: a fold is retried with its walk-forward.")
+    try:
+        jobs.retry(_run(run_id).pk)
+    except RetryError as error:
+        messages.warning(request, f"It cannot be retried: {error}.")
     return redirect("runs:one", run_id)
 
 

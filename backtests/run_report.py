@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from backtests import artifacts, jobs
+from backtests import artifacts, job_orders
 from backtests.following import Seen, follow, stopping
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, Status
 
 WIDTH = 120  # where the output is no terminal
@@ -21,7 +21,7 @@ WIDTH = 120  # where the output is no terminal
 
 def carry_out(order: Order, *, queue: bool) -> Job:
     """Enqueue a run and follow it to its end. Raises CommandError where that is no success."""
-    job, _ = jobs.enqueue(order)
+    job, _ = job_orders.enqueue(order)
     with stopping() as stop, _bar() as show:
         job = follow(job.pk, here=not queue, stop=stop, show=show)
     if job.status == Status.CANCELED:

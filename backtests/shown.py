@@ -59,7 +59,7 @@ def job(row: Job) -> dict[str, Any]:
 
 def children(row: Job) -> list[dict[str, Any]]:
     """The jobs that a job waits for, the first made first."""
-    found = Job.objects.filter(parent=row).order_by("created_at", "pk")
+    found = Job.objects.filter(parent=row).defer("payload", "result").order_by("created_at", "pk")
     return [
         {
             "run_id": str(child.pk),

@@ -11,7 +11,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.conf import settings
 
-from backtests import artifacts, data_jobs, jobs, work
+from backtests import artifacts, data_jobs, job_orders, jobs, work
 from backtests.handlers import HANDLERS
 from ingestion.data_sync import SYNC_TASK
 from oracle import locks
@@ -36,7 +36,7 @@ def leave(**_: object) -> None:
     work.leave()
 
 
-@shared_task(name=jobs.WORK, ignore_result=True)
+@shared_task(name=job_orders.WORK, ignore_result=True)
 def do_jobs() -> None:
     """Do jobs until none is due, beginning none after a minute: then it is sent again."""
     if not _working.acquire(blocking=False):
@@ -50,7 +50,7 @@ def do_jobs() -> None:
 @shared_task(name="backtests.nudge", ignore_result=True)
 def nudge() -> None:
     """Send for the jobs that are due: of one that was to be tried later, nobody is told else."""
-    jobs.nudge(min(jobs.due_count(), NUDGES_AT_ONCE))
+    job_orders.nudge(min(job_orders.due_count(), NUDGES_AT_ONCE))
 
 
 @shared_task(name="backtests.reap", ignore_result=True)

@@ -15,8 +15,9 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, connection
 
-from backtests import jobs
-from backtests.jobs import STALE_SECONDS, Claim, LostError, Order
+from backtests import job_orders, jobs
+from backtests.job_orders import Order
+from backtests.jobs import STALE_SECONDS, Claim, LostError
 
 LOOK_SECONDS = 0.5  # how soon a canceled job is stopped; its lock is renewed as often
 
@@ -109,8 +110,8 @@ def work(handlers: Mapping[str, Handler], *, seconds: float, tree: UUID | None =
             return count
         do(held, handlers)
         count += 1
-    if jobs.due_count():
-        jobs.nudge(1)
+    if job_orders.due_count():
+        job_orders.nudge(1)
     return count
 
 
@@ -143,7 +144,8 @@ def do(held: Claim, handlers: Mapping[str, Handler]) -> None:
 
 def _failed(held: Claim, error: str, *, retryable: bool) -> None:
     log.warning("job.failed", job=str(held.job_id), type=held.type, error=error)
-    jobs.fail(held, error, retryable=retryable)
+    # An exchange's answer may be anything, and a text of the database holds no NUL.
+    jobs.fail(held, error.replace("\0", "\\0"), retryable=retryable)
 
 
 @contextmanager

@@ -23,8 +23,17 @@ def kernel(compiled_dir: Path) -> Iterator[KernelEngine]:
 
 
 @pytest.fixture
-def artifacts_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any) -> Path:
+def nudges(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages sent to workers."""
+    sent: list[str] = []
+    monkeypatch.setattr(
+        "backtests.job_orders.current_app.send_task", lambda name, **_: sent.append(name)
+    )
+    return sent
+
+
+@pytest.fixture
+def artifacts_dir(nudges: list[str], tmp_path: Path, settings: Any) -> Path:
     """A folder for the artifacts of this test, whose jobs are told to nobody."""
-    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda *_, **__: None)
     settings.ARTIFACTS_DIR = tmp_path / "artifacts"
     return tmp_path / "artifacts"

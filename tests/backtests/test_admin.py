@@ -167,8 +167,8 @@ def test_retry_says_why_not(staff: Client):
     said = " ".join(do(staff, "retry", child, live, twin, failed))
 
     assert (
-        f"{child}: it is part of a job that has ended or goes on without it: retry that one."
-        in said
+        f"{child}: it is part of job {parent.pk}, which has ended or goes on without it: "
+        "retry that one." in said
     )
     assert f"{live}: it is pending: only one that failed or was canceled can be retried." in said
     assert f"{twin}: another job that does the same is under way." in said

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
+from structlog.testing import capture_logs
 
-from backtests import artifacts, jobs
+from backtests import artifacts, job_orders, jobs, pins
 from backtests.artifacts import ArtifactError, Staged
-from backtests.jobs import Claim, LostError, Order
+from backtests.job_orders import Order
+from backtests.jobs import Claim, LostError
 from backtests.models import Artifact, Job
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +30,7 @@ def _folder(artifacts_dir: Path) -> None: ...
 
 
 def take(**changes: Any) -> Claim:
-    jobs.enqueue(Order(**{"type": "tune"} | changes))
+    job_orders.enqueue(Order(**{"type": "tune"} | changes))
     held = jobs.claim("worker")
     assert held is not None
     return held
@@ -80,6 +84,26 @@ def test_staged_that_fails_leaves_nothing():
 def test_staged_json_refuses_a_number_that_is_none():
     with pytest.raises(ValueError, match="not JSON compliant"), artifacts.staged(take()) as one:
         one.json("tune.json", {"score": float("nan")}, kind="tune")
+
+
+def test_finish_of_what_was_pinned_while_it_ran_keeps_its_files():
+    held = take()
+    pins.pin([held.job_id], pinned=True)
+    jobs.finish(held, {}, keep=write(held).keeper(revision="abc"))
+    assert set(Artifact.objects.values_list("pinned", flat=True)) == {True}
+
+
+def test_finish_all_is_on_the_disk_before_the_row_is(monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(artifacts, "_sync", synced.append)
+    held = take()
+    written = write(held)
+    place, root = written.folder, artifacts.root()
+    named = ("", "tune.json", "folds", "folds/1", "folds/1/trials.csv")
+    assert set(synced) == {place / name for name in named}
+    synced.clear()
+    jobs.finish(held, {}, keep=written.keeper(revision="abc"))
+    assert set(synced) == {root, root / "tunes"}
 
 
 def test_finish_too_late_files_nothing():
@@ -144,6 +168,35 @@ def test_prune_removes_what_is_older_and_not_pinned():
     assert kept == {str(job.pk) for job in (young, pinned, half)}
     assert not Artifact.objects.filter(job=old).exists()
     assert Job.objects.filter(pk=old.pk).exists()
+
+
+def test_prune_what_is_pinned_at_that_moment_is_kept(monkeypatch: pytest.MonkeyPatch):
+    job = finished(days=91)
+    forget = artifacts._forget
+
+    def pinned_before(job_id: UUID) -> int:
+        pins.pin([job_id], pinned=True)
+        return forget(job_id)
+
+    monkeypatch.setattr(artifacts, "_forget", pinned_before)
+    assert artifacts.prune(now=NOW, keep_days=90) == 0
+    assert len(files()) == Artifact.objects.filter(job=job, pinned=True).count() == 2
+
+
+def test_prune_folder_that_cannot_be_removed_is_told_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    jobs_of_two = [finished(days=91), finished(days=91)]
+
+    def stuck(place: Path) -> None:
+        raise PermissionError(f"not allowed: {place}")
+
+    monkeypatch.setattr(shutil, "rmtree", stuck)
+    with capture_logs() as told:
+        assert artifacts.prune(now=NOW, keep_days=90) == 4
+    assert {each["path"] for each in told if each["event"] == "artifacts.not_removed"} == {
+        str(artifacts.root() / "tunes" / str(job.pk)) for job in jobs_of_two
+    }
 
 
 def test_prune_zero_days_keeps_for_ever():

@@ -21,8 +21,8 @@ from celery import current_app
 from django.db import connection
 from django.utils import timezone
 
-from backtests import artifacts, jobs
-from backtests.jobs import Order
+from backtests import artifacts, job_orders, jobs
+from backtests.job_orders import Order
 from backtests.models import LIVE, Artifact, Job, JobEvent, Status
 from tests.backtests.stored import store, trending, tune_payload
 
@@ -103,7 +103,7 @@ def enqueue(count: int, random: Random) -> dict[UUID, str]:
     """Jobs of mixed kinds, and what is to become of each."""
     weights = [weight for _, weight, _ in KINDS]
     drawn = random.choices(KINDS, weights, k=count)
-    return {jobs.enqueue(order)[0].pk: expected for order, _, expected in drawn}
+    return {job_orders.enqueue(order)[0].pk: expected for order, _, expected in drawn}
 
 
 def disturb(
@@ -113,11 +113,13 @@ def disturb(
     canceled: set[UUID] = set()
     to_cancel = random.sample(sorted(expected), cancels)
     deadline = time.monotonic() + 60 + 5 * len(expected)
-    next_kill = time.monotonic() + 6  # when the first ones work
+    at_work = Job.objects.filter(status=Status.RUNNING).exclude(locked_by="")
+    began, next_kill = False, 0.0
     while Job.objects.filter(status__in=LIVE).exists():
         assert time.monotonic() < deadline, every.log.read_text()[-5_000:]
         assert all(one.poll() is None for one in every.running), every.log.read_text()[-5_000:]
-        if kills and time.monotonic() > next_kill:
+        began = began or at_work.count() == len(every.running)
+        if kills and began and time.monotonic() > next_kill:
             every.kill(random)
             kills -= 1
             next_kill = time.monotonic() + random.uniform(0.5, 3)
@@ -126,7 +128,7 @@ def disturb(
             if jobs.cancel(job_id)[0] == Status.CANCELED:
                 canceled.add(job_id)
         jobs.reap()
-        jobs.nudge(min(jobs.due_count(), len(every.running)))
+        job_orders.nudge(min(job_orders.due_count(), len(every.running)))
         time.sleep(0.1)
     assert not kills, "everything ended before the last kill: enqueue more"
     return canceled

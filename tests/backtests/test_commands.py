@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 
-from backtests import artifacts, engines, following, jobs, run_options, work
+from backtests import artifacts, engines, following, job_orders, run_options, work
 from backtests.engine.protocol import StoppedError
 from backtests.folds import DAY_MS
 from backtests.following import Seen, follow, seen
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, Status
 from ingestion import exchange_candles
 from market import timeframes
@@ -171,8 +171,8 @@ def test_tune_queue_leaves_it_to_a_worker(capsys: pytest.CaptureFixture[str]):
 
 def test_follow_does_what_the_run_orders_and_nothing_else():
     store(trending())
-    other, _ = jobs.enqueue(Order(type="tune", payload=tune_payload(), priority=1))
-    job, _ = jobs.enqueue(
+    other, _ = job_orders.enqueue(Order(type="tune", payload=tune_payload(), priority=1))
+    job, _ = job_orders.enqueue(
         Order(
             type="wfo",
             payload=tune_payload(wfo_config={"train_days": 10, "test_days": 5}),
@@ -183,6 +183,16 @@ def test_follow_does_what_the_run_orders_and_nothing_else():
     other.refresh_from_db()
     assert (done.status, other.status) == (Status.SUCCEEDED, Status.PENDING)
     assert (shown[-1].what, shown[-1].done, shown[-1].total) == ("folds 3 of 3", 3, 3)
+
+
+def test_follow_says_so_when_the_work_breaks_off(monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any, **__: Any) -> int:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(work, "work", away)
+    job, _ = job_orders.enqueue(Order(type="tune", payload=tune_payload()))
+    with pytest.raises(OperationalError, match="is away"):
+        follow(job.pk, here=True, stop=Event())
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from backtests import data, jobs
-from backtests.jobs import Order
+from backtests import data, job_orders, jobs
+from backtests.job_orders import Order
 from backtests.models import JobEvent
 from backtests.work import JobError, Running, StoppedError
 from ingestion.models import SymbolRequest
@@ -50,7 +50,7 @@ def store_theirs(count: int = BARS) -> None:
 
 
 def running() -> Running:
-    jobs.enqueue(Order(type="tune"))
+    job_orders.enqueue(Order(type="tune"))
     held = jobs.claim("worker")
     assert held is not None
     return Running(claim=held)
@@ -172,7 +172,7 @@ def test_prepare_of_a_fold_is_no_request_of_its_own():
     store(CANDLES)
     prepare()
     asked = SymbolRequest.objects.count()
-    jobs.enqueue(Order(type="wfo"))
+    job_orders.enqueue(Order(type="wfo"))
     parent = jobs.claim("one")
     assert parent is not None
     jobs.wait_for(parent, [Order(type="tune")])

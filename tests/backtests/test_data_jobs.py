@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backtests import data_jobs, jobs, tasks, work
+from backtests import data_jobs, job_orders, jobs, tasks, work
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, JobEvent, JobType, Status
 from ingestion import candle_pages, core_symbols
 from ingestion.candle_pages import CandlePage
@@ -42,7 +42,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def fetch(**changes: Any) -> Job:
-    job, _ = jobs.enqueue(Order(type="data_fetch", payload=RANGE | changes))
+    job, _ = job_orders.enqueue(Order(type="data_fetch", payload=RANGE | changes))
     work.work(HANDLERS, seconds=60)
     job.refresh_from_db()
     return job

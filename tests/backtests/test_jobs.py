@@ -8,28 +8,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import connection
 from django.utils import timezone
 
-from backtests import jobs
-from backtests.jobs import Claim, Idempotency, IdempotencyError, LostError, Order
+from backtests import job_orders, jobs
+from backtests.job_orders import Order
+from backtests.jobs import Claim, LostError, RetryError
 from backtests.models import Job, JobEvent, Status
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nudges")]
 
 LONG_AGO = timedelta(seconds=jobs.STALE_SECONDS + 5)
 
 
-@pytest.fixture(autouse=True)
-def nudges(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The messages sent to workers."""
-    sent: list[str] = []
-    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda name, **_: sent.append(name))
-    return sent
-
-
 def put(**changes: Any) -> Job:
-    return jobs.enqueue(Order(**{"type": "tune", **changes}))[0]
+    return job_orders.enqueue(Order(**{"type": "tune", **changes}))[0]
 
 
 def take(worker: str = "worker") -> Claim:
@@ -51,58 +44,6 @@ def family(children: int = 2) -> tuple[Job, list[Claim]]:
     parent = put(type="wfo")
     jobs.wait_for(take(), [Order(type="tune", payload={"fold": n}) for n in range(children)])
     return parent, [take(f"w{n}") for n in range(children)]
-
-
-# --- enqueue ---
-
-
-def test_enqueue_same_dedupe_key_live_answers_the_first():
-    first, created = jobs.enqueue(Order(type="data_fetch", dedupe_key="a"))
-    second, again = jobs.enqueue(Order(type="data_fetch", dedupe_key="a"))
-    assert (created, again, second.pk) == (True, False, first.pk)
-
-
-def test_enqueue_same_dedupe_key_after_the_end_is_a_new_job():
-    first = put(dedupe_key="a")
-    jobs.finish(take(), {})
-    assert put(dedupe_key="a").pk != first.pk
-
-
-def test_enqueue_same_idempotency_key_answers_the_first_even_after_its_end():
-    key = Idempotency(endpoint="tune", key="k", digest="d")
-    first, _ = jobs.enqueue(Order(type="tune"), idempotency=key)
-    jobs.finish(take(), {})
-    assert jobs.enqueue(Order(type="tune"), idempotency=key) == (first, False)
-
-
-def test_enqueue_same_idempotency_key_of_another_workspace_is_a_new_job():
-    key = Idempotency(endpoint="tune", key="k", digest="d")
-    jobs.enqueue(Order(type="tune"), idempotency=key)
-    assert jobs.enqueue(Order(type="tune", workspace_id="b"), idempotency=key)[1]
-
-
-def test_enqueue_same_idempotency_key_other_body_is_refused():
-    jobs.enqueue(Order(type="tune"), idempotency=Idempotency(endpoint="t", key="k", digest="d"))
-    with pytest.raises(IdempotencyError, match="'k' came with another body"):
-        jobs.enqueue(Order(type="tune"), idempotency=Idempotency(endpoint="t", key="k", digest="e"))
-    assert Job.objects.count() == 1
-
-
-def test_enqueue_tells_workers_only_after_the_commit(
-    nudges: list[str], django_capture_on_commit_callbacks: Any
-):
-    with django_capture_on_commit_callbacks(execute=True):
-        put()
-        assert nudges == []
-    assert nudges == [jobs.WORK]
-
-
-def test_nudge_broker_away_is_no_error(monkeypatch: pytest.MonkeyPatch):
-    def away(*_: Any, **__: Any) -> None:
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr("backtests.jobs.current_app.send_task", away)
-    jobs.nudge(1)
 
 
 # --- claim ---
@@ -339,7 +280,7 @@ def test_retry_failed_job_starts_over():
     held = take()
     jobs.renew(held, {"trials_done": 7})
     jobs.fail(held, "no", retryable=True)
-    assert jobs.retry(job.pk)
+    jobs.retry(job.pk)
     job.refresh_from_db()
     assert (job.progress, job.started_at, job.finished_at) == ({}, None, None)
     assert take().attempt == 1
@@ -348,7 +289,8 @@ def test_retry_failed_job_starts_over():
 def test_retry_succeeded_job_is_refused():
     job = put()
     jobs.finish(take(), {})
-    assert not jobs.retry(job.pk)
+    with pytest.raises(RetryError, match="it is succeeded: only one that failed or was canceled"):
+        jobs.retry(job.pk)
 
 
 def test_retry_parent_does_its_failed_children_again_and_waits_for_them():
@@ -356,7 +298,7 @@ def test_retry_parent_does_its_failed_children_again_and_waits_for_them():
     jobs.finish(one, {})
     jobs.fail(two, "no", retryable=False)
     jobs.fail(take(), "too few folds", retryable=False)
-    assert jobs.retry(parent.pk)
+    jobs.retry(parent.pk)
     assert [status(each) for each in (parent.pk, one.job_id, two.job_id)] == [
         "running",
         "succeeded",
@@ -371,7 +313,7 @@ def test_retry_child_of_a_parent_that_is_due_has_it_wait_again():
     jobs.fail(one, "no", retryable=False)
     jobs.finish(two, {})
     assert status(parent.pk) == "pending"
-    assert jobs.retry(one.job_id)
+    jobs.retry(one.job_id)
     assert [status(each) for each in (parent.pk, one.job_id)] == ["running", "pending"]
     jobs.finish(take(), {})
     assert [status(each) for each in (parent.pk, one.job_id)] == ["pending", "succeeded"]
@@ -382,7 +324,8 @@ def test_retry_child_of_a_parent_that_goes_on_without_it_is_refused():
     jobs.fail(one, "no", retryable=False)
     jobs.finish(two, {})
     assert take().job_id == parent.pk
-    assert not jobs.retry(one.job_id)
+    with pytest.raises(RetryError, match=f"it is part of job {parent.pk}, which has ended or"):
+        jobs.retry(one.job_id)
     assert status(one.job_id) == "failed"
 
 
@@ -390,8 +333,9 @@ def test_retry_with_its_dedupe_key_live_again_is_refused():
     job = put(dedupe_key="a")
     jobs.fail(take(), "no", retryable=False)
     put(dedupe_key="a")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(RetryError, match="another job that does the same is under way"):
         jobs.retry(job.pk)
+    assert status(job.pk) == "failed"
 
 
 # --- reaper ---
@@ -401,6 +345,14 @@ def test_reap_live_worker_is_left():
     put()
     held = take()
     assert (jobs.reap(), jobs.renew(held, {"done": 1})) == (0, True)
+
+
+def test_reap_worker_that_came_back_meanwhile_keeps_its_job():
+    put()
+    held = take()
+    abandon(held)
+    jobs.renew(held, {})  # after the reaper has read its row
+    assert (jobs._reap(held), status(held.job_id)) == (False, "running")
 
 
 def test_reap_abandoned_job_is_tried_again():
@@ -438,18 +390,12 @@ def test_give_back_is_no_attempt():
     assert take().attempt == 1
 
 
-def test_due_count_counts_what_could_be_claimed():
-    put()
-    put()
-    take()
-    assert jobs.due_count() == 1
-
-
 def test_forget_deletes_old_data_jobs_only():
     old, young, run = put(type="data_fetch"), put(type="data_fetch"), put(type="tune")
     for _ in range(3):
         jobs.finish(take(), {})
     long_ago = timezone.now() - timedelta(days=31)
     Job.objects.filter(pk__in=[old.pk, run.pk]).update(finished_at=long_ago)
-    jobs.forget(days=30)
+    jobs.note(old.pk, "info", "an event is no job")
+    assert jobs.forget(days=30) == 1
     assert set(Job.objects.values_list("pk", flat=True)) == {young.pk, run.pk}

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from backtests import jobs, work
+from backtests import job_orders, jobs, work
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, Status
 from oracle.jsontext import decode
 from tests.backtests.asking import ADMIN, BASE, bearer, clerk, error, post, put
@@ -205,5 +205,5 @@ def test_run_without_a_result_has_no_data(staff: Client):
 
 
 def test_order_enqueued_elsewhere_is_shown_too(staff: Client):
-    job, _ = jobs.enqueue(Order(type="tune", payload={"odd": ["payload"]}))
+    job, _ = job_orders.enqueue(Order(type="tune", payload={"odd": ["payload"]}))
     assert decode(staff.get(f"{BASE}/runs/{job.pk}").content)["payload"] == {"odd": ["payload"]}

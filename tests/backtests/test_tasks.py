@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from celery.signals import worker_shutting_down
 
-from backtests import jobs, tasks, work
-from backtests.jobs import Order
+from backtests import job_orders, tasks, work
+from backtests.job_orders import Order
 from backtests.models import Job, Status
 from backtests.work import Done
 
@@ -26,7 +26,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_do_jobs_does_all_that_are_due():
     for _ in range(3):
-        jobs.enqueue(Order(type="tune"))
+        job_orders.enqueue(Order(type="tune"))
     tasks.do_jobs()
     assert list(Job.objects.values_list("status", flat=True)) == [Status.SUCCEEDED] * 3
 
@@ -34,27 +34,25 @@ def test_do_jobs_does_all_that_are_due():
 def test_do_jobs_one_at_a_time_in_a_process(monkeypatch: pytest.MonkeyPatch):
     def handler(running: Any) -> Done:
         tasks.do_jobs()  # another thread's
-        return Done(result={"left": jobs.due_count()})
+        return Done(result={"left": job_orders.due_count()})
 
     monkeypatch.setattr(tasks, "HANDLERS", {"tune": handler})
     for _ in range(2):
-        jobs.enqueue(Order(type="tune"))
+        job_orders.enqueue(Order(type="tune"))
     tasks.do_jobs()
     results = [job.result for job in Job.objects.order_by("created_at")]
     assert results == [{"left": 1}, {"left": 0}]
 
 
-def test_nudge_sends_for_what_is_due_and_no_more(monkeypatch: pytest.MonkeyPatch):
-    sent: list[str] = []
-    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda name, **_: sent.append(name))
+def test_nudge_sends_for_what_is_due_and_no_more(nudges: list[str]):
     tasks.nudge()
-    assert sent == []
+    assert nudges == []
     Job.objects.bulk_create(Job(type="tune") for _ in range(2))
     tasks.nudge()
-    assert sent == [jobs.WORK] * 2
+    assert nudges == [job_orders.WORK] * 2
     Job.objects.bulk_create(Job(type="tune") for _ in range(20))
     tasks.nudge()
-    assert len(sent) == 2 + tasks.NUDGES_AT_ONCE
+    assert len(nudges) == 2 + tasks.NUDGES_AT_ONCE
 
 
 def test_worker_that_shuts_down_gives_its_job_back(monkeypatch: pytest.MonkeyPatch):
@@ -65,7 +63,7 @@ def test_worker_that_shuts_down_gives_its_job_back(monkeypatch: pytest.MonkeyPat
         running.check()
         return Done(result={})
 
-    job, _ = jobs.enqueue(Order(type="tune"))
+    job, _ = job_orders.enqueue(Order(type="tune"))
     try:
         work.work({"tune": handler}, seconds=60)
     finally:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
-from backtests import jobs, work
-from backtests.jobs import Order
+from backtests import job_orders, jobs, work
+from backtests.job_orders import Order
 from backtests.models import Job, JobEvent, Status
 from backtests.work import Done, JobError, Running, Wait
 
@@ -17,15 +18,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("backtests.jobs.current_app.send_task", lambda *_, **__: None)
+def _no_broker(nudges: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("backtests.work.LOOK_SECONDS", 0.02)
     yield
     work._leaving.clear()
 
 
 def run(handler: Any, **changes: Any) -> Job:
-    job, _ = jobs.enqueue(Order(**{"type": "tune", **changes}))
+    job, _ = job_orders.enqueue(Order(**{"type": "tune", **changes}))
     work.work({"tune": handler}, seconds=30)
     job.refresh_from_db()
     return job
@@ -46,8 +46,15 @@ def test_work_done_keeps_the_result():
 
 def test_work_goes_on_until_nothing_is_due():
     for _ in range(3):
-        jobs.enqueue(Order(type="tune"))
+        job_orders.enqueue(Order(type="tune"))
     assert work.work({"tune": lambda running: Done(result={})}, seconds=30) == 3
+
+
+def test_work_time_is_over_sends_for_another_to_go_on(nudges: list[str]):
+    job_orders.enqueue(Order(type="tune"))
+    nudges.clear()
+    assert work.work({}, seconds=0) == 0
+    assert nudges == [job_orders.WORK]
 
 
 def test_work_job_error_fails_with_its_reason():
@@ -56,6 +63,14 @@ def test_work_job_error_fails_with_its_reason():
 
     job = run(handler)
     assert (job.status, job.error, job.attempt) == (Status.FAILED, "the grid is empty", 1)
+
+
+def test_work_reason_that_the_database_cannot_hold_is_kept_all_the_same():
+    def handler(running: Running) -> Done:
+        raise JobError("the exchange said 'a\0b'")
+
+    job = run(handler)
+    assert (job.status, job.error) == (Status.FAILED, r"the exchange said 'a\0b'")
 
 
 def test_work_retryable_job_error_is_tried_again():
@@ -91,7 +106,7 @@ def test_work_waits_then_goes_on_with_the_children_ended():
             return Wait(children=[Order(type="tune", payload={"fold": n}) for n in range(2)])
         return Done(result={"folds": [child.result for child in children.order_by("created_at")]})
 
-    job, _ = jobs.enqueue(Order(type="wfo"))
+    job, _ = job_orders.enqueue(Order(type="wfo"))
     handlers = {"wfo": parent, "tune": lambda running: Done(result=dict(running.claim.payload))}
     assert work.work(handlers, seconds=30) == 4
     job.refresh_from_db()
@@ -115,6 +130,27 @@ def test_work_told_to_leave_gives_the_job_back_without_counting_the_attempt():
 
     job = run(handler)
     assert (job.status, job.attempt, job.error) == (Status.PENDING, 0, "")
+
+
+@pytest.mark.parametrize("stale_seconds", [0, 60])
+def test_work_that_cannot_renew_its_lock_stops_before_it_is_taken_for_dead(
+    stale_seconds: int, monkeypatch: pytest.MonkeyPatch
+):
+    tried = threading.Semaphore(0)
+
+    def away(*_: Any) -> bool:
+        tried.release()
+        raise OperationalError("the database is away")
+
+    def handler(running: Running) -> Done:
+        for _ in range(2):
+            assert tried.acquire(timeout=10)
+        running.check()
+        return Done(result={})
+
+    monkeypatch.setattr(jobs, "renew", away)
+    monkeypatch.setattr(work, "STALE_SECONDS", stale_seconds)
+    assert run(handler).status == {0: Status.PENDING, 60: Status.SUCCEEDED}[stale_seconds]
 
 
 def test_work_progress_is_shown_while_it_runs():

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from backtests import run_options, run_report
 from backtests.fields import OrderError
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.run_report import decimal, percent
 from backtests.tune_order import TuneOrder
