@@ -21,14 +21,13 @@ from backtests.leaderboard import Leader
 from backtests.search import Gates, Objective, Ranked, SearchError, Selection, Trials
 from backtests.strategies.registry import strategy
 from backtests.strategies.strategy import ParameterError, Params
-from backtests.tune_order import TuneOrder
+from backtests.tune_order import MIN_IN_SAMPLE, MIN_OUT_OF_SAMPLE, TuneOrder
 from backtests.work import Done, JobError, Running, StoppedError
 
 if TYPE_CHECKING:
     from backtests.engine.candles import Candles
     from backtests.engine.results import Result
 
-MIN_IN_SAMPLE, MIN_OUT_OF_SAMPLE = 200, 100  # bars
 TOP_COUNT = 10  # of a result's `top`
 LEADER_COUNT = 5
 FOLD = "fold"  # of the payload: what makes it the tune of a walk-forward's fold

@@ -27,6 +27,7 @@ from market.coverage import Series
 from market.ranges import TimeRange
 from oracle.values import RESOLUTIONS
 
+MIN_IN_SAMPLE, MIN_OUT_OF_SAMPLE = 200, 100  # bars
 MAX_TRIALS = 100_000
 MAX_BARS = 5_000_000  # 1m candles of nine years; some 250 MB of arrays
 MAX_SEED = 2**63 - 1

@@ -17,17 +17,31 @@ from backtests.data import Dataset
 from backtests.engine.protocol import Engine
 from backtests.fields import OrderError
 from backtests.folds import Fold, TooFewFoldsError
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.leaderboard import Leader
 from backtests.models import Job, JobType, Status
 from backtests.tune import FOLD, Tested
+from backtests.tune_order import MIN_IN_SAMPLE
 from backtests.wfo_order import MIN_TEST_BARS, WfoOrder
 from backtests.work import Done, JobError, Running, Wait
 from market.ranges import TimeRange
 
 if TYPE_CHECKING:
     from backtests.engine.candles import Candles
+    from backtests.engine.results import Result
+    from backtests.stats import Metrics
     from backtests.strategies.strategy import Params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A candidate of a fold: the tune's objective, and that on the test window, with its metrics
+    there. No equity and no trades: a thousand candidates' would fill the memory."""
+
+    params: Params
+    in_sample: float
+    out_of_sample: float | None
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +53,8 @@ class FoldOutcome:
 
     fold: Fold
     job_id: str
-    tested: Sequence[tuple[Mapping[str, Any], Tested]]
-    held: Tested
+    tested: Sequence[Scored]
+    held: Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +83,8 @@ def run(running: Running, *, now_ms: int) -> Done | Wait:
     except OrderError as error:
         raise JobError(f"bad payload: {error}") from error
     children = sorted(
-        Job.objects.filter(parent_id=running.claim.job_id, type=JobType.TUNE),
+        # What each came to is read with its fold: of all at once it may be a hundred megabytes.
+        Job.objects.filter(parent_id=running.claim.job_id, type=JobType.TUNE).defer("result"),
         key=lambda child: child.payload[FOLD]["number"],
     )
     if not children:
@@ -85,7 +100,7 @@ def _begin(order: WfoOrder, running: Running, *, now_ms: int) -> Wait:
     found = _folds(order, dataset.whole)
     for fold in found:
         for window, name, least in (
-            (fold.train, "train", tune.MIN_IN_SAMPLE),
+            (fold.train, "train", MIN_IN_SAMPLE),
             (fold.held, "test", MIN_TEST_BARS),
         ):
             _bars(dataset.candles, window, f"the {name} window of fold {fold.number}", least=least)
@@ -141,19 +156,18 @@ def _end(order: WfoOrder, children: Sequence[Job], running: Running, *, now_ms: 
     by_number = {fold.number: fold for fold in _folds(order, whole)}
     outcomes: list[FoldOutcome] = []
     for child in done:
-        running.check()
         running.report(folds_total=len(children), folds_done=len(outcomes), phase="test")
         fold = by_number[child.payload[FOLD]["number"]]
-        outcomes.append(_tested(order, fold, child, dataset.candles, engine=engine))
+        outcomes.append(
+            _tested(order, fold, child, dataset.candles, engine=engine, running=running)
+        )
     outcome = Outcome(
         order=order,
         dataset=dataset,
         folds=outcomes,
         candidates=candidates.ranked(
             {
-                each.fold.number: [
-                    (tested.result.params, tested.score) for _, tested in each.tested
-                ]
+                each.fold.number: [(one.params, one.out_of_sample) for one in each.tested]
                 for each in outcomes
             }
         ),
@@ -181,20 +195,34 @@ def _sorted_out(order: WfoOrder, children: Sequence[Job]) -> tuple[list[Job], di
 
 
 def _tested(
-    order: WfoOrder, fold: Fold, child: Job, candles: Candles, *, engine: Engine
+    order: WfoOrder,
+    fold: Fold,
+    child: Job,
+    candles: Candles,
+    *,
+    engine: Engine,
+    running: Running,
 ) -> FoldOutcome:
-    result = child.result or {}
+    result = Job.objects.values_list("result", flat=True).get(pk=child.pk) or {}
     top = result["top"][: order.top_count]
 
     def run_on(params: Params, window: TimeRange) -> Tested:
+        running.check()
         bars = _bars(candles, window, f"the test window of fold {fold.number}")
         return tune.run_on(order.tune, candles, params, bars=bars, engine=engine)
 
-    tested = [(one, run_on(one["params"], fold.test)) for one in top]
-    winner = tested[0][1]
-    if fold.held != fold.test:
-        winner = run_on(top[0]["params"], fold.held)
-    return FoldOutcome(fold=fold, job_id=str(child.pk), tested=tested, held=winner)
+    def scored(one: Mapping[str, Any]) -> Scored:
+        found = run_on(one["params"], fold.test)
+        return Scored(
+            params=found.result.params,
+            in_sample=one["score"],
+            out_of_sample=found.score,
+            metrics=found.result.metrics,
+        )
+
+    tested = [scored(one) for one in top]
+    held = run_on(tested[0].params, fold.held).result
+    return FoldOutcome(fold=fold, job_id=str(child.pk), tested=tested, held=held)
 
 
 def _bars(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from backtests import provenance
@@ -11,15 +11,17 @@ from backtests.artifacts import Staged
 from backtests.candidates import Candidate
 from backtests.engine.protocol import Engine
 from backtests.folds import Fold
-from backtests.tune_files import TRADE_COLUMNS, trade_rows
+from backtests.tune_files import EQUITY_COLUMNS, TRADE_COLUMNS, equity_rows, trade_rows
 from market.candles import to_datetime
 from market.ranges import TimeRange
 
 if TYPE_CHECKING:
-    from backtests.engine.results import Trade
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backtests.walkforward import FoldOutcome, Outcome
 
-Equity = list[tuple[int, int, float]]  # fold, time_ms, equity
+    Equity = list[NDArray[np.float64]]  # of each fold, one account carried on
 
 
 def write(files: Staged, outcome: Outcome, *, engine: Engine) -> dict[str, Any]:
@@ -36,10 +38,13 @@ def write(files: Staged, outcome: Outcome, *, engine: Engine) -> dict[str, Any]:
         kind="wfo",
     )
     files.csv("candidates.csv", *_candidates(outcome), kind="candidates")
-    files.csv("equity_oos.csv", ("fold", "time_ms", "equity"), equity, kind="equity")
-    trades = (
-        row for each in outcome.folds for row in trade_rows(each.fold.number, each.held.result)
+    rows = (
+        row
+        for each, values in zip(outcome.folds, equity, strict=True)
+        for row in equity_rows(each.fold.number, replace(each.held, equity=values))
     )
+    files.csv("equity_oos.csv", ("fold", *EQUITY_COLUMNS[1:]), rows, kind="equity")
+    trades = (row for each in outcome.folds for row in trade_rows(each.fold.number, each.held))
     files.csv("trades_oos.csv", ("fold", *TRADE_COLUMNS[1:]), trades, kind="trades")
     for each in outcome.folds:
         _write_fold(files, each)
@@ -49,16 +54,15 @@ def write(files: Staged, outcome: Outcome, *, engine: Engine) -> dict[str, Any]:
 def _write_fold(files: Staged, each: FoldOutcome) -> None:
     number = each.fold.number
     files.json(f"folds/{number}/fold.json", _fold(each), kind="fold")
-    first = each.tested[0][1].result
-    names = list(first.params)
-    metrics = list(asdict(first.metrics))
+    names = list(each.tested[0].params)
+    metrics = list(asdict(each.tested[0].metrics))
     rows = (
         (
-            *(rank, *(one["params"][name] for name in names)),
-            *(one["score"], tested.score),
-            *asdict(tested.result.metrics).values(),
+            *(rank, *(one.params[name] for name in names)),
+            *(one.in_sample, one.out_of_sample),
+            *asdict(one.metrics).values(),
         )
-        for rank, (one, tested) in enumerate(each.tested, 1)
+        for rank, one in enumerate(each.tested, 1)
     )
     columns = ("rank", *(f"param_{name}" for name in names), "in_sample", "out_of_sample", *metrics)
     files.csv(f"folds/{number}/candidates.csv", columns, rows, kind="fold_candidates")
@@ -67,18 +71,12 @@ def _write_fold(files: Staged, each: FoldOutcome) -> None:
 def _stitched(outcome: Outcome) -> Equity:
     """The equity of who followed the procedure: each fold's winner on its own test window, one
     after the other, the next with the money of the one before; in cash between windows."""
-    rows: Equity = []
-    money = outcome.order.tune.config.initial_cash
+    cash = outcome.order.tune.config.initial_cash
+    stitched: Equity = []
     for each in outcome.folds:
-        result = each.held.result
-        factor = money / outcome.order.tune.config.initial_cash
-        values = (result.equity * factor).tolist()
-        rows += [
-            (each.fold.number, time_ms, value)
-            for time_ms, value in zip(result.time_ms.tolist(), values, strict=True)
-        ]
-        money = values[-1]
-    return rows
+        money = float(stitched[-1][-1]) if stitched else cash
+        stitched.append(each.held.equity * (money / cash))
+    return stitched
 
 
 def _result(outcome: Outcome, equity: Equity) -> dict[str, Any]:
@@ -104,11 +102,10 @@ def _measured(outcome: Outcome, equity: Equity) -> dict[str, Any]:
 
     from backtests import stats
 
-    trades: list[Trade] = [trade for each in outcome.folds for trade in each.held.result.trades]
     metrics = stats.measure(
-        np.array([row[2] for row in equity]),
-        np.array([row[1] for row in equity]),
-        trades,
+        np.concatenate(equity),
+        np.concatenate([each.held.time_ms for each in outcome.folds]),
+        [trade for each in outcome.folds for trade in each.held.trades],
         outcome.order.tune.config.timeframe_ms,
     )
     return {"metrics": asdict(metrics)}
@@ -127,15 +124,15 @@ def facts(one: Candidate) -> dict[str, Any]:
 
 
 def _fold(each: FoldOutcome) -> dict[str, Any]:
-    winner, tested = each.tested[0]
+    winner = each.tested[0]
     return {
         "number": each.fold.number,
         "tune_id": each.job_id,
         **_windows(each.fold),
-        "winner": dict(winner["params"]),
-        "in_sample": winner["score"],
-        "out_of_sample": tested.score,
-        "metrics": asdict(tested.result.metrics),
+        "winner": dict(winner.params),
+        "in_sample": winner.in_sample,
+        "out_of_sample": winner.out_of_sample,
+        "metrics": asdict(winner.metrics),
     }
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from backtests import folds
 from backtests.fields import OrderError, flag, integer, known, moment_ms, section
 from backtests.folds import DAY_MS, TooFewFoldsError, Windows
-from backtests.tune import MIN_IN_SAMPLE
-from backtests.tune_order import TuneOrder
+from backtests.tune_order import MIN_IN_SAMPLE, TuneOrder
 from market.candles import to_datetime
 from market.ranges import TimeRange
 from oracle.values import RESOLUTIONS

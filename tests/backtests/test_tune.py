@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from backtests import artifacts, data, engines, jobs, search, tune, work
+from backtests import artifacts, data, engines, job_orders, jobs, search, tune, work
 from backtests.data import Dataset
 from backtests.engine.candles import Candles
 from backtests.engine.config import EngineConfig
@@ -22,7 +22,7 @@ from backtests.engine.protocol import Engine
 from backtests.engine.protocol import StoppedError as EngineStoppedError
 from backtests.engine.results import Result, SweepResult
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Artifact, Job, LeaderboardEntry, Status
 from backtests.strategies.sma_cross import STRATEGY
 from backtests.work import JobError
@@ -45,7 +45,7 @@ def stored() -> None:
 
 
 def run(**changes: Any) -> Job:
-    job, _ = jobs.enqueue(Order(type="tune", payload=tune_payload(**changes)))
+    job, _ = job_orders.enqueue(Order(type="tune", payload=tune_payload(**changes)))
     work.work(HANDLERS, seconds=60)
     job.refresh_from_db()
     return job
@@ -124,7 +124,7 @@ def test_run_enters_the_leaderboard_by_what_came_out_of_sample(stored: None):
 def test_run_from_its_own_file_comes_to_the_same_numbers(stored: None):
     first = run(seed=7, max_trials=5, engine_config={"sides": "both"})
     written = read_json(first)
-    again, _ = jobs.enqueue(Order(type="tune", payload=written["config"]))
+    again, _ = job_orders.enqueue(Order(type="tune", payload=written["config"]))
     work.work(HANDLERS, seconds=60)
     again.refresh_from_db()
     assert numbers(again) == numbers(first)
@@ -317,7 +317,7 @@ def test_run_canceled_stops_within_a_second(stored: None, monkeypatch: pytest.Mo
             raise EngineStoppedError(0)
 
     monkeypatch.setattr(engines, "engine", lambda _: Endless(kernel, lambda _: None))
-    job, _ = jobs.enqueue(Order(type="tune", payload=tune_payload()))
+    job, _ = job_orders.enqueue(Order(type="tune", payload=tune_payload()))
 
     def do() -> None:
         try:
@@ -339,7 +339,7 @@ def test_run_canceled_stops_within_a_second(stored: None, monkeypatch: pytest.Mo
 
 def test_run_of_a_fold_has_no_out_of_sample_part(stored: None):
     payload = tune_payload() | {"fold": {"number": 1, "top_count": 2}}
-    job, _ = jobs.enqueue(Order(type="tune", payload=payload))
+    job, _ = job_orders.enqueue(Order(type="tune", payload=payload))
     work.work(HANDLERS, seconds=60)
     job.refresh_from_db()
     result = numbers(job)[0]

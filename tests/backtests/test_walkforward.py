@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from backtests import artifacts, candidates, data, engines, jobs, stats, tune, work
+from backtests import artifacts, candidates, data, engines, job_orders, jobs, stats, tune, work
 from backtests.engine.candles import Candles
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Artifact, Job, JobEvent, JobType, LeaderboardEntry, Status
 from backtests.wfo_order import WfoOrder
 from backtests.work import Done, Handler, JobError, Running, Wait
@@ -41,7 +41,7 @@ def payload(**config: Any) -> dict[str, Any]:
 
 
 def run(given: dict[str, Any] | None = None, *, tunes: Handler = HANDLERS["tune"]) -> Job:
-    job, _ = jobs.enqueue(Order(type="wfo", payload=given or payload()))
+    job, _ = job_orders.enqueue(Order(type="wfo", payload=given or payload()))
     work.work(dict(HANDLERS) | {"tune": tunes}, seconds=60)
     job.refresh_from_db()
     return job
@@ -231,6 +231,22 @@ def test_run_canceled_takes_its_tunes_with_it(stored: None):
     job = run(tunes=but(2, cancel))
     assert job.status == Status.CANCELED
     assert not Job.objects.filter(status__in=("pending", "running")).exists()
+
+
+def test_run_told_to_stop_runs_no_further_candidate(stored: None, monkeypatch: pytest.MonkeyPatch):
+    run_on, told = tune.run_on, []
+
+    def stopped(*args: Any, **options: Any) -> tune.Tested:
+        told.append(True)
+        work.leave()
+        return run_on(*args, **options)
+
+    monkeypatch.setattr(tune, "run_on", stopped)
+    try:
+        job = run()
+    finally:
+        work._leaving.clear()
+    assert (job.status, job.attempt, len(told)) == (Status.PENDING, 0, 1)
 
 
 def test_run_retried_does_only_the_failed_fold_again(stored: None):
