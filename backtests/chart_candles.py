@@ -23,13 +23,12 @@ _STEPS_MS = tuple(
 )
 
 _INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
-# The rows come in the order of the key, so each group's first is its oldest.
 _BARS = """
-SELECT bucket, (array_agg(open))[1], max(high), min(low), (array_agg(close))[count(*)],
-       COALESCE(sum(volume), 0)
+SELECT bucket, (array_agg(open ORDER BY time))[1], max(high), min(low),
+       (array_agg(close ORDER BY time DESC))[1], COALESCE(sum(volume), 0)
 FROM (
-    SELECT date_bin(%s, time, %s) AS bucket, open, high, low, close, volume
-    FROM {table} WHERE {where} ORDER BY time
+    SELECT date_bin(%s, time, %s) AS bucket, time, open, high, low, close, volume
+    FROM {table} WHERE {where}
 ) AS rows
 GROUP BY bucket ORDER BY bucket
 """

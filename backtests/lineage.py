@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +31,7 @@ def whole(found: Mapping[str, Any]) -> TimeRange:
     return TimeRange(start_ms=found["start_ms"], end_ms=found["end_ms"])
 
 
-def of(row: Job) -> dict[str, Any] | None:
+def of(row: Job, *, now_ms: int) -> dict[str, Any] | None:
     """The candles of a run with their revision and drift; None while it has none.
 
     Reads all of them to tell, which takes a second for a million.
@@ -48,13 +47,13 @@ def of(row: Job) -> dict[str, Any] | None:
         "end_ts": found["end_ms"] // 1_000,
         "revision": found["revision"],
         "row_count": found["row_count"],
-        "drift": _drift(found),
+        "drift": _drift(found, now_ms=now_ms),
     }
 
 
-def _drift(found: Mapping[str, Any]) -> dict[str, Any]:
+def _drift(found: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:
     try:
-        now = revisions.compute(series(found), whole(found), now_ms=time.time_ns() // 1_000_000)
+        now = revisions.compute(series(found), whole(found), now_ms=now_ms)
     except StaleRollupError as error:
         return {"changed": None, "message": f"unknown for the moment: {error}"}
     except (OperationalError, InterfaceError):

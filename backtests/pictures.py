@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -56,7 +57,7 @@ class Drift(APIView):
     throttle_scope = SCOPE
 
     def get(self, request: Request, run_id: UUID) -> Response:
-        return Response(lineage.of(asked.run(run_id)))
+        return Response(lineage.of(asked.run(run_id), now_ms=time.time_ns() // 1_000_000))
 
 
 @extend_schema(exclude=True)

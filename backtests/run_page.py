@@ -10,6 +10,7 @@ from django.urls import reverse
 from backtests import artifacts, lineage, metric_words, shown, trials
 from backtests.artifacts import ArtifactError
 from backtests.asked import WFO
+from backtests.candidates import MIN_COVERAGE
 from backtests.models import LIVE, Artifact, Job, JobEvent, Status
 from backtests.strategies.registry import STRATEGIES
 from market.candles import to_datetime
@@ -183,6 +184,7 @@ def _of_wfo(result: Mapping[str, Any]) -> dict[str, Any]:
         "left_out": result["left_out"],
         "drift_of_run": result["drift"],
         "candidate_count": result["candidate_count"],
+        "least_coverage": f"{MIN_COVERAGE * 100:.0f} %",
         "fold_numbers": numbers,
         "candidates": [_candidate(each, numbers, result) for each in result["top"][:TOP_COUNT]],
         "more_told": {"folds": [_fold_told(each) for each in result["folds"]]},

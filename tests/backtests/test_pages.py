@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from backtests import jobs, work
+from backtests import job_orders, jobs, work
 from backtests.handlers import HANDLERS
-from backtests.jobs import Order
+from backtests.job_orders import Order
 from backtests.models import Artifact, Job
 from oracle.jsontext import decode
 from tests.backtests.series import HOUR_MS, START_MS
@@ -49,7 +49,7 @@ def asked(client: Client, name: str, job: Job, **params: Any) -> Any:
 def done(type: str = "tune", *, bars: int = 600, **changes: Any) -> Job:
     """A run that has really been run."""
     store(trending(bars))
-    job, _ = jobs.enqueue(Order(type=type, payload=tune_payload(bars, **changes)))
+    job, _ = job_orders.enqueue(Order(type=type, payload=tune_payload(bars, **changes)))
     work.work(HANDLERS, seconds=60)
     job.refresh_from_db()
     assert (job.status, job.error) == ("succeeded", "")
@@ -59,15 +59,15 @@ def done(type: str = "tune", *, bars: int = 600, **changes: Any) -> Job:
 # --- who may look ---
 
 
-@pytest.mark.parametrize("name", ["one", "state", "drift", "equity", "candles", "heat"])
-def test_nobody_looks_without_a_session(client: Client, name: str):
-    job = put()
-    answer = client.get(reverse(f"runs:{name}", args=[job.pk]))
-    if name == "one":
-        assert answer.status_code == 302
-        assert answer["Location"].startswith("/admin/login/?next=/backtests/runs/")
-    else:
-        assert answer.status_code == 403
+def test_run_without_a_session_sends_to_the_login(client: Client):
+    answer = client.get(reverse("runs:one", args=[put().pk]))
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/?next=/backtests/runs/")
+
+
+@pytest.mark.parametrize("name", ["state", "drift", "equity", "candles", "heat"])
+def test_pictures_without_a_session_are_refused(client: Client, name: str):
+    assert client.get(reverse(f"runs:{name}", args=[put().pk])).status_code == 403
 
 
 def test_list_sends_to_the_login_and_who_is_no_staff_too(client: Client):
