@@ -352,11 +352,20 @@ class Feed:
             try:
                 new = await self._start()
             except BREAKS as error:
-                log.warning("collect.renewal_failed", exchange=self._adapter.NAME, error=str(error))
+                self._renewal_failed(error)
                 await asyncio.wait({task}, timeout=RENEW_RETRY_SECONDS)
                 continue
             self._listener.listening(new.symbols)
-            await asyncio.wait({task, self._links[new]}, timeout=OVERLAP_SECONDS)
+            successor = self._links[new]
+            await asyncio.wait(
+                {task, successor}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if successor.done() and not task.done():
+                # To leave the old one now would be a break that nobody is told of.
+                self._renewal_failed(successor.exception())
+                await self._drop(new)
+                await asyncio.wait({task}, timeout=RENEW_RETRY_SECONDS)
+                continue
             await self._drop(link)
             return new
         self._failed("broken", task.exception())
@@ -366,18 +375,24 @@ class Feed:
     async def _drop(self, link: Link) -> None:
         task = self._links.pop(link)
         task.cancel()
-        with suppress(asyncio.CancelledError, *BREAKS):
-            await task
-        await link.close()
+        try:
+            # Awaiting the task itself could not tell its cancellation from our own.
+            await asyncio.wait({task})
+        finally:
+            await link.close()
+        if not task.cancelled():
+            with suppress(*BREAKS):
+                task.result()
 
     def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
         """At once, before a successor's first trades are taken for the old one's."""
         if task.cancelled():
             return
         others = (other for other, serving in self._links.items() if not serving.done())
-        if any(other.speaks.is_set() for other in others):
-            return
-        self._listener.interrupted(link.symbols, why=f"the socket broke: {task.exception()}")
+        heard = {each for other in others if other.speaks.is_set() for each in other.symbols}
+        lost = [each for each in link.symbols if each not in heard]
+        if lost:
+            self._listener.interrupted(lost, why=f"the socket broke: {task.exception()}")
 
     def _failed(self, why: str, error: BaseException | None) -> None:
         self._failures += 1
@@ -385,6 +400,9 @@ class Feed:
         log.warning(
             "collect.socket_down", exchange=self._adapter.NAME, why=why, error=str(error)[:200]
         )
+
+    def _renewal_failed(self, error: BaseException | None) -> None:
+        log.warning("collect.renewal_failed", exchange=self._adapter.NAME, error=str(error)[:200])
 
     def _recovered(self) -> None:
         self._failures = 0

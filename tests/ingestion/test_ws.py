@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.protocol import State
 
 from ingestion import ws
 from ingestion.adapter import Adapter, Parsed
@@ -282,6 +283,57 @@ def test_feed_changed_subscribes_anew_before_it_leaves_the_old_socket() -> None:
             one.change(["BTCUSDT", "ETHUSDT"])
             await until(lambda: any("ethusdt@trade" in str(each) for each in ear.messages))
             assert len(had) == 2
+
+    asyncio.run(scenario())
+
+
+def test_feed_whose_new_socket_breaks_at_once_stays_with_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Left then, it would be a break that nobody is told of."""
+    monkeypatch.setattr(ws, "RENEW_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(ws, "OVERLAP_SECONDS", 0.5)
+    ear, count = Ear(), [0]
+
+    async def second_breaks(connection: ServerConnection) -> None:
+        count[0] += 1
+        if count[0] == 2:
+            for _ in range(2):  # the subscription, and the probe that makes it speak
+                await connection.send(await connection.recv())
+            await asyncio.sleep(0.05)
+            connection.transport.abort()
+        else:
+            await echo(connection)
+
+    async def scenario() -> None:
+        async with feed(second_breaks, ear) as (one, had):
+            await until(lambda: one.is_up)
+            one.change(["BTCUSDT", "ETHUSDT"])
+            await until(lambda: len(had) == 3 and had[0].state is State.CLOSED)
+            assert had[2].state is State.OPEN
+
+    asyncio.run(scenario())
+    both = ("BTCUSDT", "ETHUSDT")
+    assert ear.events == [
+        ("listening", ("BTCUSDT",)),
+        ("listening", both),
+        ("interrupted", ("ETHUSDT",)),  # the other one was heard all the time
+        ("listening", both),
+    ]
+
+
+def test_feed_cancelled_while_it_leaves_a_socket_ends() -> None:
+    async def scenario() -> None:
+        async with feed(echo, Ear()) as (one, had):
+            await until(lambda: one.is_up)
+            [(link, serving)] = one._links.items()
+            leaving = asyncio.create_task(one._drop(link))
+            await asyncio.sleep(0)  # it waits for the socket's task to end
+            assert not serving.done()
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            await until(lambda: had[0].state is State.CLOSED)
 
     asyncio.run(scenario())
 
