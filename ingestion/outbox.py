@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
+from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import RedisError
@@ -36,6 +38,8 @@ class Outbox:
         # Being written. Kept until that is certain: sent again unchanged it is logged once.
         self._batch: list[LoggedTrade] = []
         self._notes: list[Note] = []
+        # One after the other: the log knows a batch again only until it has the next one.
+        self._writing = threading.Lock()
         self._filled = asyncio.Event()
         self._is_failing = False
 
@@ -94,9 +98,8 @@ class Outbox:
         pause = RETRY_SECONDS
         while True:
             try:
-                await asyncio.to_thread(self._write)
-                self._is_failing = False
-                return
+                await asyncio.to_thread(self._write, tuple(self._notes), tuple(self._batch))
+                break
             except RedisError as error:
                 self._is_failing = True
                 if pause == RETRY_SECONDS:
@@ -109,16 +112,19 @@ class Outbox:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_RETRY_SECONDS)
 
-    def _write(self) -> None:
-        """Blocking, and safe to do again."""
-        for note in self._notes:
-            for hole in note.record:
-                trade_log.record_hole(self._exchange, hole)
-            if note.forget is not None and note.forget not in note.record:
-                trade_log.forget_hole(self._exchange, note.forget)
+        # Here and not in the thread, which goes on though whoever waits for it is cancelled.
+        self._is_failing = False
+        metrics.TRADES.labels(self._exchange).inc(len(self._batch))
         self._notes.clear()
-        if self._batch:
-            if not trade_log.append(self._exchange, self._batch, token=self._token):
+        self._batch.clear()
+
+    def _write(self, notes: Sequence[Note], batch: Sequence[LoggedTrade]) -> None:
+        """Blocking, and safe to do again. Raises `FencedOutError`."""
+        with self._writing:
+            for note in notes:
+                for hole in note.record:
+                    trade_log.record_hole(self._exchange, hole)
+                if note.forget is not None and note.forget not in note.record:
+                    trade_log.forget_hole(self._exchange, note.forget)
+            if batch and not trade_log.append(self._exchange, batch, token=self._token):
                 raise FencedOutError(self._exchange)
-            metrics.TRADES.labels(self._exchange).inc(len(self._batch))
-            self._batch.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_flush_notes_keep_their_place_between_the_trades(
 
     def spy(kind: str, real: Any) -> Any:
         def call(exchange: str, what: Any, **more: Any) -> Any:
-            order.append((kind, len(what) if isinstance(what, list) else what.after_id))
+            order.append((kind, len(what) if kind == "append" else what.after_id))
             return real(exchange, what, **more)
 
         return call
@@ -130,6 +131,43 @@ def test_run_keeps_a_batch_until_redis_is_back_and_logs_it_once(
     written = [each.trade_id for batch in batches() for each in batch]
     assert written[0] == "1"
     assert written.count("1") == 1
+
+
+def test_flush_waits_for_the_write_that_a_cancelled_run_has_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread may hang in Redis and end later: after the next batch, it would log twice."""
+    append, hangs, goes_on = trade_log.append, Event(), Event()
+    late: list[bool] = []
+
+    def first_hangs(exchange: str, trades: Any, *, token: str) -> bool:
+        is_first = not hangs.is_set()
+        hangs.set()
+        assert not is_first or goes_on.wait(10)
+        found = append(exchange, trades, token=token)
+        late.append(is_first)
+        return found
+
+    monkeypatch.setattr(trade_log, "append", first_hangs)
+
+    async def scenario() -> None:
+        box = Outbox("binance", token=NEW)
+        for number in range(600):
+            box.put(trade(number))
+        running = asyncio.create_task(box.run())
+        assert await asyncio.to_thread(hangs.wait, 10)
+        running.cancel()
+        flushing = asyncio.create_task(box.flush())
+        await asyncio.wait({flushing}, timeout=0.2)  # time enough to write all that it has
+        goes_on.set()
+        await flushing
+        async with asyncio.timeout(10):
+            while True not in late:
+                await asyncio.sleep(0.005)
+
+    asyncio.run(scenario())
+
+    assert [each for batch in batches() for each in batch] == [trade(n) for n in range(600)]
 
 
 def test_run_ends_when_a_newer_collector_writes() -> None:
