@@ -170,8 +170,8 @@ class Collector:
 
     def _take(self, trade: Trade, fills: int) -> None:
         if not self._is_plausible(trade):
-            return
-        if self._outbox.is_full:
+            self._lost([trade.exchange_symbol], why=f"a trade was {ErrorCode.BAD_TIME}")
+        elif self._outbox.is_full:
             if self._dropped_count == 0:
                 log.warning("collect.queue_full", exchange=self._exchange)
             self._dropped_count += 1

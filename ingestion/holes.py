@@ -67,6 +67,10 @@ class Filler:
                     self._give_up(symbol, failure.detail)
                     return
                 await asyncio.sleep(pause or PAUSES_SECONDS[attempts])
+        except Exception:
+            # An adapter's bug must cost a hole that is named, not one that stays open for ever.
+            log.exception("collect.fill_failed", exchange=self._adapter.NAME, symbol=symbol)
+            self._give_up(symbol, "a bug of the adapter")
         finally:
             del self._tasks[symbol]
 
@@ -79,9 +83,17 @@ class Filler:
             return _Failure(str(error), is_final=not error.retryable), pause
         except (http.FetchError, UnreadableError) as error:
             return _Failure(str(error)), PAUSES_SECONDS[-1] / 2
-        trades = [trade for trade in parsed.values if self._check(trade)]
-        if self._ledger.wanted(symbol) is None or self._ledger.settle(symbol, trades):
+        # Those before the hole are there to be recognised, however old they are.
+        trades = [t for t in parsed.values if t.event_ms <= wanted.after_ms or self._check(t)]
+        for row in parsed.unresolved:
+            metrics.TRADE_ERRORS.labels(self._adapter.NAME, row.code.value).inc()
+        complete = len(trades) == len(parsed.values) and not parsed.unresolved
+        if self._ledger.wanted(symbol) is None or self._ledger.settle(
+            symbol, trades, complete=complete
+        ):
             return None, 0.0
+        if not complete:
+            return _Failure("a trade that it lists cannot be read"), PAUSES_SECONDS[-1] / 2
         return _Failure("the exchange does not list them", counts=1), 0.0
 
     async def _fetch(self, symbol: str, wanted: Wanted) -> Parsed[Trade]:

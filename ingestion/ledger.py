@@ -74,8 +74,11 @@ class Ledger(Protocol):
         """What to ask for to complete a symbol; None: nothing."""
         ...
 
-    def settle(self, symbol: str, trades: Sequence[Trade]) -> bool:
-        """Take what was asked for; False when it brought us no nearer."""
+    def settle(self, symbol: str, trades: Sequence[Trade], *, complete: bool = True) -> bool:
+        """Take what was asked for; False when it brought us no nearer.
+
+        ``complete``: the answer held no other trades, such as cannot be read.
+        """
         ...
 
     def give_up(self, symbol: str, *, why: str) -> int:
@@ -185,15 +188,15 @@ class CountedLedger:
         span = min(track.missing)
         return Wanted(str(span.first - 1), span.after_ms)
 
-    def settle(self, symbol: str, trades: Sequence[Trade]) -> bool:
+    def settle(self, symbol: str, trades: Sequence[Trade], *, complete: bool = True) -> bool:
         track = self._tracks[symbol]
         if not track.missing and symbol in self._unconfirmed:
             # Asked for all after our newest, with the socket listening: unless the exchange has cut
             # its answer short, nothing is missing now.
             taken = [self.take(trade) for trade in trades]
-            if sum(taken) < SHORTEST_PAGE:
+            if sum(taken) < SHORTEST_PAGE and complete:
                 self._unconfirmed.discard(symbol)
-            return True
+            return complete or any(taken)
         high = track.high or 0
         # Ids beyond our newest are about to come by the socket.
         taken = [
@@ -366,7 +369,7 @@ class RecentLedger:
             return None
         return Wanted(broken.hole.after_id or "", broken.hole.from_ms)
 
-    def settle(self, symbol: str, trades: Sequence[Trade]) -> bool:
+    def settle(self, symbol: str, trades: Sequence[Trade], *, complete: bool = True) -> bool:
         broken = self._breaks[symbol]
         ids = [trade.trade_id for trade in trades]
         known = [index for index, each in enumerate(ids) if each in broken.before]
@@ -376,7 +379,7 @@ class RecentLedger:
         for trade in trades[start:]:
             if known or trade.event_ms > broken.hole.from_ms:
                 self._accept_and_put(trade)
-        if not known or broken.first_after not in ids[start:]:
+        if not (complete and known and broken.first_after in ids[start:]):
             return False
         del self._breaks[symbol]
         self._put(Note(forget=broken.hole))

@@ -218,6 +218,15 @@ def test_counted_a_full_page_is_asked_to_go_on() -> None:
     assert ledger.wanted(BTC) == Wanted("101", NOW_MS + 101)
 
 
+def test_counted_an_answer_with_a_bad_row_confirms_nothing() -> None:
+    ledger, _ = counted()
+    ledger.take(trade(7))
+    ledger.interrupted([BTC], now_ms=NOW_MS, why="the socket broke")
+    ledger.listening([BTC], now_ms=NOW_MS)
+    assert ledger.settle(BTC, [], complete=False) is False
+    assert ledger.wanted(BTC) == Wanted("7", NOW_MS + 7)
+
+
 def test_counted_what_cannot_be_asked_about_is_named_by_time() -> None:
     ledger, out = counted()
     ledger.take(trade(7, event_ms=-50))
