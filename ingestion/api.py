@@ -23,7 +23,6 @@ from market.models import Listing
 from market.query import ApiError, invalid
 from market.timeframes import UnknownTimeframeError
 
-DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET = 100, 1_000, 1_000_000
 _ERRORS = schema.errors(400, 401, 403, 503)
 
 
@@ -41,7 +40,7 @@ class CoreSymbols(APIView):
     )
     def get(self, request: Request) -> Response:
         found = core_symbols.listed(
-            exchange=request.query_params.get("exchange_id"),
+            exchange=_one_exchange(request.query_params),
             include_disabled=asked.flag(request.query_params, "include_disabled"),
         )
         return Response(_core_symbols(list(found)))
@@ -118,7 +117,7 @@ class SyncTrigger(APIView):
         exchanges: set[str] = set()
         for which in data_sync.SCHEDULES:
             if wanted in ("all", which):
-                exchange = params.get("exchange_id") or None
+                exchange = _one_exchange(params)
                 found = data_sync.orders(which, now_ms=now_ms, exchange=exchange)
                 if found:
                     _send(which, exchange)
@@ -147,13 +146,13 @@ class DataStatus(APIView):
     def get(self, request: Request) -> Response:
         params = request.query_params
         now_ms = time.time_ns() // 1_000_000
-        limit, offset = _page(params)
+        limit, offset = asked.page(params)
         names = sorted(
             symbol.name for symbol in query.current_catalog().symbols if not symbol.derived_from
         )
-        found = core_symbols.listed(exchange=params.get("exchange_id"), include_disabled=True)
+        found = core_symbols.listed(exchange=_one_exchange(params), include_disabled=True)
         if params.get("symbol"):
-            name = _symbol(params["symbol"])
+            name = _symbol(params)
             names, found = [each for each in names if each == name], found.filter(symbol__name=name)
         rows = list(found[offset : offset + limit + 1])
         statuses = data_status.of_core_symbols(rows[:limit])
@@ -222,14 +221,14 @@ class Backfills(APIView):
     )
     def get(self, request: Request) -> Response:
         params = request.query_params
-        limit, offset = _page(params)
+        limit, offset = asked.page(params)
         found = Backfill.objects.all()
         if "status" in params:
             found = found.filter(
                 status=query.choice(params, "status", Backfill.STATUSES, default="")
             )
         if params.get("symbol"):
-            found = found.filter(symbol=_symbol(params["symbol"]))
+            found = found.filter(symbol=_symbol(params))
         rows = list(found[offset : offset + limit + 1])
         return Response(
             {
@@ -302,6 +301,11 @@ def _exchange(given: Mapping[str, Any]) -> str:
     return asked.text(given, "exchange_id").lower()
 
 
+def _one_exchange(params: Mapping[str, str]) -> str | None:
+    """The exchange that the query is about, if it names one."""
+    return _exchange(params) if params.get("exchange_id") else None
+
+
 def _unknown_exchange(error: UnknownExchangeError) -> ApiError:
     return ApiError(404, "EXCHANGE_UNKNOWN", str(error), {"field": "exchange_id"})
 
@@ -311,9 +315,9 @@ def invalid_because(field: str, error: Exception) -> ApiError:
     return ApiError(400, "INVALID_PARAMETER", f"{field}: {error}", {"field": field})
 
 
-def _symbol(text: str) -> str:
+def _symbol(params: Mapping[str, str]) -> str:
     try:
-        [name] = core_symbols.canonical([text])
+        [name] = core_symbols.canonical([asked.text(params, "symbol")])
     except CoreSymbolError as error:
         raise invalid_because("symbol", error) from error
     return name
@@ -321,12 +325,6 @@ def _symbol(text: str) -> str:
 
 def _seconds(params: Mapping[str, str], field: str) -> int | None:
     return query.integer(params, field, least=0, most=query.MAX_SECONDS, unit="unix seconds")
-
-
-def _page(params: Mapping[str, str]) -> tuple[int, int]:
-    limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
-    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows")
-    return DEFAULT_LIMIT if limit is None else limit, offset or 0
 
 
 def _meta(rows: list[Any], *, limit: int, offset: int) -> dict[str, Any]:
@@ -344,7 +342,9 @@ def _send(which: data_sync.Which, exchange: str | None) -> None:
         data_sync.send(which, exchange=exchange)
     except OperationalError as error:
         raise ApiError(
-            503, "REDIS_UNAVAILABLE", "the task queue (Redis) does not answer: nothing was sent"
+            503,
+            "REDIS_UNAVAILABLE",
+            "the task queue (Redis) does not answer: not all was sent; to ask again does no harm",
         ) from error
 
 

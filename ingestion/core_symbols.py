@@ -21,7 +21,6 @@ from market.symbols import is_canonical, resolve
 from market.timeframes import normalise
 from oracle.values import RESOLUTIONS
 
-MAX_SYMBOLS = 50
 Action = Literal["remove", "enable", "disable"]
 ACTIONS: tuple[Action, ...] = ("remove", "enable", "disable")
 

@@ -260,8 +260,9 @@ class OneSeries(admin.SimpleListFilter):
         return True
 
     def value(self) -> str | None:
+        there = [str(key) for key, _ in self.lookup_choices]
         chosen: str | None = super().value()
-        return chosen or (str(self.lookup_choices[0][0]) if self.lookup_choices else None)
+        return chosen if chosen in there else next(iter(there), None)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         choices = super().choices(changelist)

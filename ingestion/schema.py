@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from ingestion.core_symbols import ACTIONS, MAX_SYMBOLS
-from ingestion.data_sync import SCHEDULES
+from ingestion.asked import DEFAULT_LIMIT, MAX_ITEMS, MAX_LIMIT, MAX_OFFSET
+from ingestion.core_symbols import ACTIONS
+from ingestion.data_sync import SCHEDULES, Outcome
 from ingestion.models import Backfill
+from ingestion.shown import MAX_GAPS
 from market import schema
 from market.query import MAX_SECONDS
 from market.schema import ErrorAnswer
@@ -34,7 +36,7 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 
 _Fields = dict[str, serializers.Field[Any, Any, Any, Any]]
 _SYMBOLS = serializers.ListField(
-    child=serializers.CharField(), min_length=1, max_length=MAX_SYMBOLS, help_text="BTC/USDT, …"
+    child=serializers.CharField(), min_length=1, max_length=MAX_ITEMS, help_text="BTC/USDT, …"
 )
 _FROM: _Fields = {"from": serializers.IntegerField(allow_null=True, help_text="Unix seconds.")}
 _TO: _Fields = {
@@ -136,7 +138,7 @@ _SeriesStatus = inline_serializer(
         **_FROM,
         **_TO,
         **_ROWS,
-        "gaps": serializers.ListField(child=Gap, help_text="The first 20."),
+        "gaps": serializers.ListField(child=Gap, help_text=f"The first {MAX_GAPS}."),
         "last_sync": serializers.DateTimeField(
             allow_null=True, help_text="When one last went well."
         ),
@@ -144,7 +146,7 @@ _SeriesStatus = inline_serializer(
             "LastFetch",
             {
                 "time": serializers.DateTimeField(),
-                "outcome": serializers.ChoiceField(("done", "stopped", "unavailable", "failed")),
+                "outcome": serializers.ChoiceField(get_args(Outcome)),
             },
             allow_null=True,
         ),
@@ -160,7 +162,7 @@ _IndexStatus = inline_serializer(
         **_ROWS,
         "missing_minutes": serializers.IntegerField(help_text="Of the last 24 hours."),
         "empty_minutes": serializers.IntegerField(help_text="Of the last 24 hours."),
-        "gaps": serializers.ListField(child=IndexGap, help_text="The first 20."),
+        "gaps": serializers.ListField(child=IndexGap, help_text=f"The first {MAX_GAPS}."),
     },
 )
 
@@ -239,8 +241,8 @@ class BackfillsAnswer(serializers.Serializer[Any]):
 _EXCHANGE = OpenApiParameter("exchange_id", str, description="Of this exchange only.")
 _SYMBOL = OpenApiParameter("symbol", str, description="Of this symbol only.")
 _PAGE = (
-    OpenApiParameter("limit", schema.whole(1, 1_000), default=100),
-    OpenApiParameter("offset", schema.whole(0, 1_000_000), default=0),
+    OpenApiParameter("limit", schema.whole(1, MAX_LIMIT), default=DEFAULT_LIMIT),
+    OpenApiParameter("offset", schema.whole(0, MAX_OFFSET), default=0),
 )
 CORE_SYMBOL_PARAMETERS = (
     _EXCHANGE,

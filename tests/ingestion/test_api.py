@@ -161,7 +161,8 @@ def test_core_symbols_are_added_listed_and_changed(staff: Client, prefix: str) -
         {"action": "disable", "exchange_id": "okx", "affected": 1, "symbols": ["BTC/USDT"]},
     )
     assert call(staff, "get", path)[1]["count"] == 0
-    assert call(staff, "get", f"{path}?include_disabled=true&exchange_id=okx")[1]["count"] == 1
+    assert call(staff, "get", f"{path}?include_disabled=true&exchange_id=OKX")[1]["count"] == 1
+    assert call(staff, "get", f"{path}?include_disabled=true&exchange_id=")[1]["count"] == 1
     assert call(staff, "get", f"{path}?include_disabled=true&exchange_id=kraken")[1]["count"] == 0
     call(staff, "patch", path, change | {"action": "enable"})
     assert call(staff, "patch", path, change | {"action": "remove"})[1]["affected"] == 1
@@ -194,6 +195,7 @@ ADD = {"exchange_id": "okx", "symbols": ["BTC/USDT"]}
         (ADD | {"timeframes": ["2m"]}, 400, "timeframes: unknown timeframe '2m': there are 1m 5m"),
         (ADD | {"timeframes": "1m"}, 400, "timeframes must be a list"),
         (ADD | {"added_by": ""}, 400, "added_by must be a text"),
+        (ADD | {"added_by": "a\0"}, 400, "added_by must be a text"),
         ([], 400, "the body must be a JSON object"),
         ("x", 400, "JSON parse error"),
     ],
@@ -207,10 +209,22 @@ def test_core_symbols_that_cannot_be_added(
     assert not Listing.objects.exclude(timeframes=[]).exists()
 
 
+@pytest.mark.parametrize("text", ["a%00", "a" * 65])
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", CORE), ("get", STATUS), ("post", TRIGGER)], ids=lambda part: part
+)
+def test_exchange_asked_about_that_is_no_name(
+    staff: Client, method: str, path: str, text: str
+) -> None:
+    found = problem(staff, method, f"{LONG}{path}?exchange_id={text}")
+    assert found[:2] == (400, "INVALID_PARAMETER")
+    assert found[2].startswith("exchange_id must be a text of 1 to 64 characters: got 'a")
+
+
 def test_core_symbols_of_an_exchange_without_that_timeframe(staff: Client) -> None:
     body = {"exchange_id": "coinbase", "symbols": ["BTC/USD"], "timeframes": ["4h"]}
     assert problem(staff, "post", LONG + CORE, body)[2] == (
-        "timeframes: coinbase has candles of 1m 5m 15m 1h 1d, not of 14400000 ms"
+        "timeframes: coinbase has candles of 1m 5m 15m 1h 1d, not of 4h"
     )
 
 
@@ -259,7 +273,11 @@ def test_trigger_without_a_broker_is_503(staff: Client, monkeypatch: pytest.Monk
 
     core_symbols.add("okx", ["BTC/USDT"], added_by="me")
     monkeypatch.setattr("ingestion.data_sync.current_app.send_task", away)
-    assert problem(staff, "post", LONG + TRIGGER)[:2] == (503, "REDIS_UNAVAILABLE")
+    assert problem(staff, "post", LONG + TRIGGER) == (
+        503,
+        "REDIS_UNAVAILABLE",
+        "the task queue (Redis) does not answer: not all was sent; to ask again does no harm",
+    )
 
 
 @pytest.mark.parametrize("prefix", [SHORT, LONG])

@@ -209,11 +209,10 @@ def test_candles_are_shown_one_series_at_a_time_and_never_counted_whole(
             **dict.fromkeys(("open", "high", "low", "close", "volume"), Decimal(price)),
         )
     url = reverse("admin:market_exchangecandlerow_changelist")
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         text = page(admin_client, url)
     assert "9.75" in text and "1.25" not in text
+    assert "9.75" in page(admin_client, f"{url}?series=none%00")
     assert "1.25" in page(admin_client, f"{url}?series=okx|BTC/USDT|1h")
     counts = [each["sql"] for each in queries if "COUNT" in each["sql"] and "ohlcv" in each["sql"]]
     assert all("LIMIT" in sql for sql in counts)
