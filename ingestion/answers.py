@@ -98,7 +98,7 @@ def _retry_after_ms(answer: Answer) -> int | None:
         return int(value) * 1000
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: a year of twenty digits
         return None
     # timegm, not timestamp(): a date without a zone is UTC here, never the machine's own.
     return max(0, timegm(until.utctimetuple()) * 1000 - answer.received_ms)
@@ -265,7 +265,13 @@ def interval(intervals: Mapping[str, str], resolution_ms: int, *, exchange: str)
     for name, word in intervals.items():
         if RESOLUTIONS[name] == resolution_ms:
             return word
-    raise ValueError(f"{exchange} has candles of {' '.join(intervals)}, not of {resolution_ms} ms")
+    asked = _resolution_name(resolution_ms)
+    raise ValueError(f"{exchange} has candles of {' '.join(intervals)}, not of {asked}")
+
+
+def _resolution_name(resolution_ms: int) -> str:
+    names = (name for name, step_ms in RESOLUTIONS.items() if step_ms == resolution_ms)
+    return next(names, f"{resolution_ms} ms")
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -285,7 +291,8 @@ def candle_window(
     wanted = (last_ms - first_ms) // resolution_ms + 1
     if not 1 <= wanted <= max_count:
         raise ValueError(
-            f"[{from_ms}, {to_ms}) holds {max(wanted, 0)} candles of {resolution_ms} ms, "
+            f"[{from_ms}, {to_ms}) holds {max(wanted, 0)} candles of "
+            f"{_resolution_name(resolution_ms)}, "
             f"one call gives 1 to {max_count}"
         )
     return first_ms, last_ms, wanted

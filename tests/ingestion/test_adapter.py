@@ -115,7 +115,7 @@ def test_candles_request_unaligned_window_is_the_aligned_one_inside(exchange: st
 @every_adapter
 @pytest.mark.parametrize("resolution_ms", [0, 1, 59_999, 604_800_000])
 def test_candles_request_unknown_resolution_raises(exchange: str, resolution_ms: int) -> None:
-    with pytest.raises(ValueError, match=f"{exchange} has candles of 1m 5m 15m 1h"):
+    with pytest.raises(ValueError, match=f"{exchange} has .* not of {resolution_ms} ms$"):
         ADAPTERS[exchange].candles_request(
             "A", resolution_ms=resolution_ms, from_ms=0, to_ms=1, now_ms=RECEIVED_MS
         )

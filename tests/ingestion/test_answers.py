@@ -24,6 +24,7 @@ NOON_MS = 1_445_412_480_000  # Wed, 21 Oct 2015 07:28:00 GMT
         ("soon", None),
         ("-5", None),
         ("1e9", None),
+        ("Wed, 21 Oct 99999999999999999999 07:28:30 GMT", None),
         ("", None),
     ],
 )
@@ -103,9 +104,14 @@ def test_read_tickers_row_without_a_name_is_unresolved(name: Any, code: ErrorCod
     assert (row.exchange_symbol, row.code) == (None, code)
 
 
-def test_candle_window_without_a_bucket_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds 0 candles"):
-        answers.candle_window(resolution_ms=60_000, from_ms=1, to_ms=60_000, max_count=10)
+@pytest.mark.parametrize(
+    ("resolution_ms", "name"), [(60_000, "1m"), (14_400_000, "4h"), (90_000, "90000 ms")]
+)
+def test_candle_window_without_a_bucket_is_refused(resolution_ms: int, name: str) -> None:
+    with pytest.raises(ValueError, match=f"holds 0 candles of {name}, one call"):
+        answers.candle_window(
+            resolution_ms=resolution_ms, from_ms=1, to_ms=resolution_ms, max_count=10
+        )
 
 
 def test_candle_window_is_half_open() -> None:

@@ -62,7 +62,7 @@ def test_candles_request_ends_inside_the_last_candle() -> None:
 
 
 def test_candles_request_four_hours_is_refused_naming_what_there_is() -> None:
-    with pytest.raises(ValueError, match="coinbase has candles of 1m 5m 15m 1h 1d, not of"):
+    with pytest.raises(ValueError, match="coinbase has candles of 1m 5m 15m 1h 1d, not of 4h"):
         coinbase.candles_request(
             "BTC-USD", resolution_ms=14_400_000, from_ms=0, to_ms=1, now_ms=RECEIVED_MS
         )
