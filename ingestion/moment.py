@@ -15,12 +15,18 @@ _SECONDS = re.compile(r"[0-9]{9,10}")
 
 
 def read_moment(text: str, *, now_ms: int) -> int:
-    """Epoch milliseconds of what was typed. Raises ValueError saying what is accepted."""
+    """Epoch milliseconds of what was typed. Raises ValueError saying what is accepted.
+
+    Not so long ago that it was before 1970: who typed that meant something else.
+    """
     text = text.strip()
     if text == "now":
         return now_ms
     if ago := _AGO.fullmatch(text):
-        return now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+        ms = now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+        if ms < 0:
+            raise ValueError(f"{text!r} is no point in time since 1970: write {ACCEPTED}")
+        return ms
     if _SECONDS.fullmatch(text):
         return int(text) * 1_000
     try:

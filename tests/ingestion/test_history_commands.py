@@ -15,7 +15,7 @@ from django.db import OperationalError
 from ingestion import backfill, backfill_run, candle_pages
 from ingestion.models import Backfill
 from ingestion.registry import ADAPTERS
-from market.models import Candle1m
+from market.models import Candle1m, Listing
 from tests.factories import ExchangeFactory, ListingFactory, SymbolFactory
 from tests.ingestion import simulated
 
@@ -134,6 +134,13 @@ def test_backfill_command_database_away_says_how_to_go_on(monkeypatch: pytest.Mo
         command("backfill", SYMBOL, "--from", "-1h")
 
 
+def test_backfill_command_orders_all_or_none() -> None:
+    SymbolFactory(name="ETH/USDT")  # listed nowhere
+    with pytest.raises(CommandError, match="no enabled exchange lists ETH/USDT"):
+        command("backfill", SYMBOL, "ETH/USDT", "--from", "-1h")
+    assert not Backfill.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -146,6 +153,7 @@ def test_backfill_command_database_away_says_how_to_go_on(monkeypatch: pytest.Mo
         ((SYMBOL, "--from", "-1h", "--to", "-2h"), "must be before to"),
         (("--resume", "999999"), "there is no backfill 999999"),
         (("--resume", "1", "--overwrite"), "say nothing else"),
+        (("--resume", "1", "--to", "now"), "say nothing else"),
         ((SYMBOL, "--resume", "1"), "say nothing else"),
     ],
 )
@@ -156,8 +164,6 @@ def test_backfill_command_wrong_words_teach(words: tuple[str, ...], text: str) -
 
 
 def test_reconcile_backfilled_from_one_exchange_is_that_one() -> None:
-    from market.models import Listing
-
     Listing.objects.filter(exchange__name="okx").delete()
     end = f"{time.time() // 60 * 60 - 120:.0f}"
     command("backfill", SYMBOL, "--from", "-1h", "--to", end)

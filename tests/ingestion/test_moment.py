@@ -1,3 +1,5 @@
+"""Points in time, in each spelling that people may type."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -31,6 +33,11 @@ def test_read_moment_each_spelling(text: str, expected: int) -> None:
 def test_read_moment_anything_else_is_refused_with_what_is_accepted(text: str) -> None:
     with pytest.raises(ValueError, match="is no point in time: write an ISO date such as"):
         read_moment(text, now_ms=NOW_MS)
+
+
+def test_read_moment_before_1970_is_refused() -> None:
+    with pytest.raises(ValueError, match="'-999999w' is no point in time since 1970"):
+        read_moment("-999999w", now_ms=NOW_MS)
 
 
 def test_allow_ago_takes_a_minus_for_a_value() -> None:

@@ -15,7 +15,7 @@ from threading import Event
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("symbols", nargs="*", help="such as BTC/USDT")
         parser.add_argument("--all", action="store_true", help="every symbol, rates first")
         parser.add_argument("--from", dest="start", metavar="TIME", help=ACCEPTED)
-        parser.add_argument("--to", dest="end", metavar="TIME", default="now", help="default: now")
+        parser.add_argument("--to", dest="end", metavar="TIME", help=f"{ACCEPTED} (default: now)")
         parser.add_argument(
             "--overwrite", action="store_true", help="replace what our own index made, too"
         )
@@ -103,23 +103,23 @@ def _noted(options: dict[str, Any], now_ms: int) -> list[Backfill]:
     known = catalog.load()
     try:
         start_ms = read_moment(options["start"], now_ms=now_ms)
-        end_ms = read_moment(options["end"], now_ms=now_ms)
+        end_ms = read_moment(options["end"] or "now", now_ms=now_ms)
         symbols = _symbols(options, known)
     except (ValueError, UnknownSymbolError) as error:
         raise CommandError(str(error)) from error
     rows: list[Backfill] = []
     try:
-        for symbol in symbols:
-            rows += backfill.note(
-                symbol,
-                start_ms=start_ms,
-                end_ms=end_ms,
-                overwrite=options["overwrite"],
-                created_by="command",
-                now_ms=now_ms,
-            )
+        with transaction.atomic():  # a worker of a running stack sees none of them before
+            for symbol in symbols:
+                rows += backfill.note(
+                    symbol,
+                    start_ms=start_ms,
+                    end_ms=end_ms,
+                    overwrite=options["overwrite"],
+                    created_by="command",
+                    now_ms=now_ms,
+                )
     except BackfillError as error:
-        Backfill.objects.filter(pk__in=[row.pk for row in rows]).delete()
         raise CommandError(str(error)) from error
     return rows
 
@@ -137,7 +137,8 @@ def _symbols(options: dict[str, Any], known: Catalog) -> list[str]:
 
 
 def _reopened(options: dict[str, Any]) -> list[Backfill]:
-    if options["symbols"] or options["all"] or options["start"] or options["overwrite"]:
+    more = ("symbols", "all", "start", "end", "overwrite")
+    if any(options[name] for name in more):
         raise CommandError("--resume goes on with what was ordered then: say nothing else")
     ids: Sequence[int] = options["resume"]
     rows = {row.pk: row for row in Backfill.objects.filter(pk__in=ids)}
