@@ -146,7 +146,9 @@ def _ranges(every: Sequence[Series]) -> dict[Series, list[TimeRange]]:
 
 def of_index(symbols: Sequence[str], *, now_ms: int) -> list[IndexStatus]:
     """The status of symbols of the index, by name."""
-    found = gaps.find(symbols, from_ms=now_ms - GAPS_BACK_MS, to_ms=now_ms, now_ms=now_ms)
+    found: dict[str, list[Gap]] = defaultdict(list)
+    for gap in gaps.find(symbols, from_ms=now_ms - GAPS_BACK_MS, to_ms=now_ms, now_ms=now_ms):
+        found[gap.symbol].append(gap)
     with connection.cursor() as cursor:
         cursor.execute(_INDEX_ROWS, [list(symbols)])
         rows = cursor.fetchall()
@@ -163,7 +165,7 @@ def of_index(symbols: Sequence[str], *, now_ms: int) -> list[IndexStatus]:
                 whole=whole,
                 rows=count if exact or whole is None else whole.length_ms // RESOLUTIONS["1m"],
                 exact=exact,
-                gaps=tuple(gap for gap in found if gap.symbol == symbol),
+                gaps=tuple(found[symbol]),
             )
         )
     return statuses

@@ -34,13 +34,11 @@ def note(series: Series, *, requested_by: str, now_ms: int) -> bool:
         exchange=series.exchange,
         symbol=series.symbol,
         requested_at__gt=to_datetime(now_ms - WITHIN_MS),
-    ).values_list("timeframe", flat=True)
-    asked = list(recent)
-    if len(asked) < PROMOTING_COUNT or _is_core(series):
-        return False
-    core_symbols.add(
-        series.exchange, [series.symbol], timeframes=sorted(set(asked)), added_by="promoted"
     )
+    if recent[:PROMOTING_COUNT].count() < PROMOTING_COUNT or _is_core(series):
+        return False
+    asked = recent.order_by("timeframe").values_list("timeframe", flat=True).distinct()
+    core_symbols.add(series.exchange, [series.symbol], timeframes=list(asked), added_by="promoted")
     log.info("core_symbol.promoted", exchange=series.exchange, symbol=series.symbol)
     return True
 
