@@ -232,6 +232,15 @@ def test_empty_answer_covers_what_one_call_asks_for(monkeypatch: pytest.MonkeyPa
     assert shape(fetch(SERIES, WHOLE)) == [(0, 3, 0, False), (3, 6, 3, False)]
 
 
+def test_empty_answer_of_an_exchange_without_a_known_limit_covers_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = ccxt_candles.FEW_CANDLES
+    whole = TimeRange(start_ms=BASE_MS, end_ms=BASE_MS + (few + 2) * MINUTE_MS)
+    fake(monkeypatch, Exchange([], [], [row(few), row(few + 1)], limit=None))
+    assert shape(fetch(SERIES, whole)) == [(0, few, 0, False), (few, few + 2, 2, False)]
+
+
 def test_hole_in_which_longer_candles_show_trades_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

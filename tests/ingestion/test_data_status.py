@@ -1,3 +1,5 @@
+"""What history there is: counted, or estimated and said to be."""
+
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -67,6 +69,16 @@ def test_many_rows_are_estimated_and_said_to_be(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(data_status, "EXACT_ROWS", 2)
     [found] = status()
     assert (found.rows, found.exact) == (10, False)
+
+
+def test_many_candles_of_the_index_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for minute in (0, 1, 5):
+        Candle1mFactory(time=FIRST_CANDLE + timedelta(minutes=minute))
+    query = data_status._INDEX_ROWS.replace(str(data_status.EXACT_ROWS + 1), "3")
+    monkeypatch.setattr(data_status, "_INDEX_ROWS", query)
+    monkeypatch.setattr(data_status, "EXACT_ROWS", 2)
+    [found] = data_status.of_index(["BTC/USDT"], now_ms=START_MS + HOUR_MS)
+    assert (found.rows, found.exact) == (6, False)
 
 
 def test_status_of_none() -> None:

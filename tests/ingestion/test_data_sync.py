@@ -8,10 +8,11 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
-from ingestion import candle_pages, core_symbols, data_sync
+from ingestion import candle_pages, core_symbols, data_sync, exchange_candles
 from ingestion.candle_pages import CandlePage
-from ingestion.data_sync import Last, Order
+from ingestion.data_sync import Fetched, Last, Order
 from market.coverage import Series
 from market.models import Coverage
 from market.ranges import TimeRange
@@ -94,4 +95,21 @@ def test_fetch_that_is_stopped_goes_on_later(monkeypatch: pytest.MonkeyPatch) ->
     stop.set()
     assert fetch(stop=stop) == "stopped"
     assert last().done_ms is None
-    assert fetch() in ("stopped", "done")
+    assert fetch() == "done"
+    assert last().done_ms == NOW_MS
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [(OperationalError("gone"), True), (ValueError("no such timeframe"), False)],
+)
+def test_fetch_that_cannot_be_done_is_noted_and_tried_again_or_not(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, retryable: bool
+) -> None:
+    def ensure_range(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(exchange_candles, "ensure_range", ensure_range)
+    found = data_sync.fetch(ORDER, now_ms=NOW_MS, stop=Event())
+    assert found == Fetched(outcome="failed", error=str(error), retryable=retryable)
+    assert last() == Last(at_ms=NOW_MS, outcome="failed", error=str(error))

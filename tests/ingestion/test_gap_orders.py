@@ -1,3 +1,5 @@
+"""What is ordered for the gaps of the last day, in which order, and how often."""
+
 from __future__ import annotations
 
 from datetime import timedelta

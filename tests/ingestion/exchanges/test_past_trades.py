@@ -16,72 +16,82 @@ from oracle.values import ErrorCode, Trade
 RECEIVED_MS = 1_795_251_645_678
 every_adapter = pytest.mark.parametrize("exchange", ADAPTERS)
 
-# exchange: symbol, the body as documented, and (price, size, side, id, time) oldest first
-SAMPLES: dict[str, tuple[str, str, list[tuple[str, str, str, str, int]]]] = {
-    "binance": (
-        "BNBBTC",
-        '[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012",'
-        '"time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]',
-        [("4.00000100", "12.00000000", "sell", "28457", 1_499_865_549_590)],
-    ),
-    "upbit": (
-        "KRW-BTC",
-        '[{"market":"KRW-BTC","trade_date_utc":"2018-04-18","trade_time_utc":"10:19:59",'
-        '"timestamp":1524046799000,"trade_price":8616001.0,"trade_volume":0.5,'
-        '"ask_bid":"BID","sequential_id":15240467990000000},'
-        '{"market":"KRW-BTC","trade_date_utc":"2018-04-18","trade_time_utc":"10:19:58",'
-        '"timestamp":1524046798000,"trade_price":8616000.0,"trade_volume":0.03060688,'
-        '"ask_bid":"ASK","sequential_id":15240467980000000}]',
-        [
-            ("8616000.0", "0.03060688", "sell", "15240467980000000", 1_524_046_798_000),
-            ("8616001.0", "0.5", "buy", "15240467990000000", 1_524_046_799_000),
-        ],
-    ),
-    "kraken": (
-        "BTC/USD",
-        '{"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34507674",1688669597.8277369,'
-        '"b","m","",61044952],["30243.30000","0.00376960",1688669598.2804112,"s","l","",'
-        '61044953]],"last":"1688671969993150842"}}',
-        [
-            ("30243.40000", "0.34507674", "buy", "61044952", 1_688_669_597_827),
-            ("30243.30000", "0.00376960", "sell", "61044953", 1_688_669_598_280),
-        ],
-    ),
-    "coinbase": (
-        "BTC-USD",
-        '[{"time":"2014-11-07T22:19:28.578544Z","trade_id":74,"price":"10.00000000",'
-        '"size":"0.01000000","side":"buy"},{"time":"2014-11-07T01:08:43.642366Z",'
-        '"trade_id":73,"price":"100.00000000","size":"0.01000000","side":"sell"}]',
-        [
-            ("100.00000000", "0.01000000", "buy", "73", 1_415_322_523_642),
-            ("10.00000000", "0.01000000", "sell", "74", 1_415_398_768_578),
-        ],
-    ),
-    "okx": (
-        "BTC-USDT",
-        '{"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00001",'
-        '"px":"29963.2","tradeId":"242720720","ts":"1654161646974"},{"instId":"BTC-USDT",'
-        '"side":"buy","sz":"0.00002","px":"29963.1","tradeId":"242720719",'
-        '"ts":"1654161641568"}]}',
-        [
-            ("29963.1", "0.00002", "buy", "242720719", 1_654_161_641_568),
-            ("29963.2", "0.00001", "sell", "242720720", 1_654_161_646_974),
-        ],
-    ),
-    "bybit": (
-        "BTCUSDT",
-        '{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{"execId":'
-        '"2100000000007764263","symbol":"BTCUSDT","price":"16618.49","size":"0.00012",'
-        '"side":"Buy","time":"1672052955758","isBlockTrade":false}]},"retExtInfo":{},'
-        '"time":1672053054358}',
-        [("16618.49", "0.00012", "buy", "2100000000007764263", 1_672_052_955_758)],
-    ),
-    "kucoin": (
-        "BTC-USDT",
-        '{"code":"200000","data":[{"sequence":"1545896668571","price":"0.07","size":"0.004",'
-        '"side":"buy","time":1545904567062140823,"tradeId":"6289570e2e113d2923dfad6b"}]}',
-        [("0.07", "0.004", "buy", "6289570e2e113d2923dfad6b", 1_545_904_567_062)],
-    ),
+# A row as expected: price, size, side, id, time.
+Row = tuple[str, str, str, str, int]
+SYMBOLS = {
+    "binance": "BNBBTC",
+    "upbit": "KRW-BTC",
+    "kraken": "BTC/USD",
+    "coinbase": "BTC-USD",
+    "okx": "BTC-USDT",
+    "bybit": "BTCUSDT",
+    "kucoin": "BTC-USDT",
+}
+# The answers as documented. Upbit's and Bybit's show one row: their other one is made after it, for
+# what is newest first must be seen to be turned round.
+BODIES = {
+    "binance": """
+        [{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012",
+          "time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]""",
+    "upbit": """
+        [{"market":"KRW-BTC","trade_date_utc":"2018-04-18","trade_time_utc":"10:19:59",
+          "timestamp":1524046799000,"trade_price":8616001.0,"trade_volume":0.5,
+          "ask_bid":"BID","sequential_id":15240467990000000},
+         {"market":"KRW-BTC","trade_date_utc":"2018-04-18","trade_time_utc":"10:19:58",
+          "timestamp":1524046798000,"trade_price":8616000.0,"trade_volume":0.03060688,
+          "ask_bid":"ASK","sequential_id":15240467980000000}]""",
+    "kraken": """
+        {"error":[],"result":{"XXBTZUSD":[
+          ["30243.40000","0.34507674",1688669597.8277369,"b","m","",61044952],
+          ["30243.30000","0.00376960",1688669598.2804112,"s","l","",61044953]],
+          "last":"1688671969993150842"}}""",
+    "coinbase": """
+        [{"time":"2014-11-07T22:19:28.578544Z","trade_id":74,"price":"10.00000000",
+          "size":"0.01000000","side":"buy"},
+         {"time":"2014-11-07T01:08:43.642366Z","trade_id":73,"price":"100.00000000",
+          "size":"0.01000000","side":"sell"}]""",
+    "okx": """
+        {"code":"0","msg":"","data":[
+          {"instId":"BTC-USDT","side":"sell","sz":"0.00001","px":"29963.2",
+           "tradeId":"242720720","ts":"1654161646974"},
+          {"instId":"BTC-USDT","side":"buy","sz":"0.00002","px":"29963.1",
+           "tradeId":"242720719","ts":"1654161641568"}]}""",
+    "bybit": """
+        {"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[
+          {"execId":"2100000000007764264","symbol":"BTCUSDT","price":"16618.50",
+           "size":"0.00013","side":"Sell","time":"1672052955759","isBlockTrade":false},
+          {"execId":"2100000000007764263","symbol":"BTCUSDT","price":"16618.49",
+           "size":"0.00012","side":"Buy","time":"1672052955758","isBlockTrade":false}]},
+          "retExtInfo":{},"time":1672053054358}""",
+    "kucoin": """
+        {"code":"200000","data":[
+          {"sequence":"1545896668571","price":"0.07","size":"0.004","side":"buy",
+           "time":1545904567062140823,"tradeId":"6289570e2e113d2923dfad6b"}]}""",
+}
+# The same, oldest first.
+ROWS: dict[str, list[Row]] = {
+    "binance": [("4.00000100", "12.00000000", "sell", "28457", 1_499_865_549_590)],
+    "upbit": [
+        ("8616000.0", "0.03060688", "sell", "15240467980000000", 1_524_046_798_000),
+        ("8616001.0", "0.5", "buy", "15240467990000000", 1_524_046_799_000),
+    ],
+    "kraken": [
+        ("30243.40000", "0.34507674", "buy", "61044952", 1_688_669_597_827),
+        ("30243.30000", "0.00376960", "sell", "61044953", 1_688_669_598_280),
+    ],
+    "coinbase": [
+        ("100.00000000", "0.01000000", "buy", "73", 1_415_322_523_642),
+        ("10.00000000", "0.01000000", "sell", "74", 1_415_398_768_578),
+    ],
+    "okx": [
+        ("29963.1", "0.00002", "buy", "242720719", 1_654_161_641_568),
+        ("29963.2", "0.00001", "sell", "242720720", 1_654_161_646_974),
+    ],
+    "bybit": [
+        ("16618.49", "0.00012", "buy", "2100000000007764263", 1_672_052_955_758),
+        ("16618.50", "0.00013", "sell", "2100000000007764264", 1_672_052_955_759),
+    ],
+    "kucoin": [("0.07", "0.004", "buy", "6289570e2e113d2923dfad6b", 1_545_904_567_062)],
 }
 
 
@@ -91,9 +101,9 @@ def answer(body: str, status: int = 200) -> Answer:
 
 @every_adapter
 def test_parse_trades_reads_every_digit_oldest_first(exchange: str) -> None:
-    symbol, body, rows = SAMPLES[exchange]
+    symbol = SYMBOLS[exchange]
 
-    parsed = ADAPTERS[exchange].parse_trades(answer(body), symbol)
+    parsed = ADAPTERS[exchange].parse_trades(answer(BODIES[exchange]), symbol)
 
     assert parsed.unresolved == ()
     assert parsed.values == tuple(
@@ -106,7 +116,7 @@ def test_parse_trades_reads_every_digit_oldest_first(exchange: str) -> None:
             event_ms=event_ms,
             received_ms=RECEIVED_MS,
         )
-        for price, size, side, trade_id, event_ms in rows
+        for price, size, side, trade_id, event_ms in ROWS[exchange]
     )
 
 
@@ -122,13 +132,13 @@ def test_parse_trades_of_no_answer_is_unreadable_or_refused(exchange: str) -> No
 
 @every_adapter
 def test_parse_trades_one_bad_row_costs_no_other(exchange: str) -> None:
-    symbol, body, rows = SAMPLES[exchange]
-    bad = body.replace(rows[-1][0], "-1").replace("null", "0")
+    *others, last = ROWS[exchange]
+    bad = BODIES[exchange].replace(last[0], "-1")
 
-    parsed = ADAPTERS[exchange].parse_trades(answer(bad), symbol)
+    parsed = ADAPTERS[exchange].parse_trades(answer(bad), SYMBOLS[exchange])
 
     assert [each.code for each in parsed.unresolved] == [ErrorCode.BAD_PRICE]
-    assert len(parsed.values) == len(rows) - 1
+    assert [each.trade_id for each in parsed.values] == [row[3] for row in others]
 
 
 @every_adapter
