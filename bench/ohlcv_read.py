@@ -28,7 +28,7 @@ from django.test import Client
 
 from bench.figures import Figure, percentile
 from bench.processes import free_port, listens, running, until
-from market import aggregates, catalog, rollups, series, timescale
+from market import aggregates, catalog, rollups, row_forms, series, timescale
 from market.candles import to_datetime
 from market.models import Symbol
 from market.ranges import TimeRange
@@ -206,13 +206,13 @@ def _one_connection(
 def _bare(question: Question, from_ms: int) -> bytes:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT extract(epoch FROM time)::bigint, {', '.join(series.COLUMNS[1:])} "
+            f"SELECT extract(epoch FROM time)::bigint, {', '.join(row_forms.COLUMNS[1:])} "
             f"FROM {series.TABLES[question.resolution]} "
             "WHERE symbol = %s AND time >= %s ORDER BY time LIMIT %s",
             [question.symbol, to_datetime(from_ms), LIMIT],
         )
         rows = cursor.fetchall()
-    return msgspec.json.encode([dict(zip(series.COLUMNS, row, strict=True)) for row in rows])
+    return msgspec.json.encode([dict(zip(row_forms.COLUMNS, row, strict=True)) for row in rows])
 
 
 def _users(

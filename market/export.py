@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from django.db import connection
 
-from market import series
+from market import row_forms, series
 from market.candles import to_datetime
 from market.models import DECIMALS, DIGITS
 from oracle.values import RESOLUTIONS
@@ -53,7 +53,7 @@ def index_table(symbol: str, *, resolution: str, from_ms: int, to_ms: int, now_m
     pages = series.row_pages(
         symbol, resolution=resolution, from_ms=from_ms, to_ms=end_ms, now_ms=now_ms
     )
-    return Table(columns=series.COLUMNS, pages=pages)
+    return Table(columns=row_forms.COLUMNS, pages=pages)
 
 
 def exchange_table(

@@ -10,7 +10,8 @@ from django.db import connection
 from market import rollup_stores
 from market.candles import epoch_ms, to_datetime
 from market.rollup_stores import Store
-from market.series import TABLES, Row, row_pages
+from market.row_forms import Row
+from market.series import TABLES, row_pages
 from oracle.values import RESOLUTIONS
 
 

@@ -3,9 +3,6 @@
 A rollup row is right unless something below it waits: a note that its minutes changed, or minutes
 that Redis holds. Such a bucket is folded anew for the reader, by the rules of the rollups
 themselves. So the answer is always that of folding all 1m candles, whatever is pending.
-
-Rows are read as text, with the digits that PostgreSQL writes: turning twelve thousand numbers into
-Decimals and back takes longer than reading them.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic
 
 from django.db import connection
 from django.db.models import Max, Min
@@ -25,32 +22,13 @@ from market.candles import epoch_ms, to_datetime
 from market.models import Candle1m
 from market.ranges import TimeRange, widen
 from market.rollup_stores import Store
+from market.row_forms import TEXTS, AnyRow, Form, Row
 from market.tail import Minute, Tail
-from oracle.jsontext import exact
 from oracle.values import RESOLUTIONS
 
-# time in unix seconds, open, high, low, close, volume, quote_volume, vwap, trade_count,
-# source_count, revision: prices and volumes as their exact digits, in plain notation.
-Row = tuple[
-    int, str, str, str, str, str | None, str | None, str | None, int | None, int, int
-]  # fmt: skip
 TABLES = {"1m": "ohlcv_1m", **rollups.TABLES}
 PAGE_ROWS = 5_000
 LEAST_WINDOW_ROWS, WINDOWS_GROW = 1_000, 10
-
-_PRICES = ("open", "high", "low", "close", "volume", "quote_volume", "vwap")
-COLUMNS = ("time", *_PRICES, "trade_count", "source_count", "revision")
-TEXTS = ", ".join(
-    (
-        "extract(epoch FROM time)::bigint",
-        *(f"trim_scale({name})::text" for name in _PRICES),
-        *COLUMNS[8:],
-    )
-)
-_PAGE = (
-    f"SELECT {TEXTS} FROM {{relation}} WHERE symbol = %s AND time >= %s AND time < %s "
-    "ORDER BY time LIMIT %s"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +58,10 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowPage:
+class RowPage(Generic[AnyRow]):
     """The first rows of a range, oldest first; ``next_ms``: where the next page begins."""
 
-    rows: Sequence[Row]
+    rows: Sequence[AnyRow]
     next_ms: int | None
 
 
@@ -146,20 +124,35 @@ def row_pages(
 
 def read_rows(
     symbol: str, *, resolution: str, from_ms: int, to_ms: int, limit: int, now_ms: int
-) -> RowPage:
-    """The first ``limit`` candles that open in ``[from_ms, to_ms)``, oldest first, as text.
+) -> RowPage[Row]:
+    """The first ``limit`` candles that open in ``[from_ms, to_ms)``, oldest first, as texts."""
+    span = {"from_ms": from_ms, "to_ms": to_ms, "limit": limit, "now_ms": now_ms}
+    return read_in_form(TEXTS, symbol, resolution=resolution, **span)
+
+
+def read_in_form(
+    form: Form[AnyRow],
+    symbol: str,
+    *,
+    resolution: str,
+    from_ms: int,
+    to_ms: int,
+    limit: int,
+    now_ms: int,
+) -> RowPage[AnyRow]:
+    """The first ``limit`` candles that open in ``[from_ms, to_ms)``, oldest first.
 
     Raises the database's and Redis's own errors.
     """
     whole = _buckets(resolution, from_ms, to_ms)
     if whole is None:
         return RowPage(rows=(), next_ms=None)
-    series = _Series(symbol, resolution, now_ms=now_ms)
-    newest = tail.read(symbol, from_ms=whole.start_ms, to_ms=whole.end_ms)
+    newest = tail.find(from_ms=whole.start_ms, to_ms=whole.end_ms)
+    series = _Series(symbol, resolution, form, whole, now_ms=now_ms)
     settled_ms = whole.end_ms
     if newest is not None:
         settled_ms = newest.start_ms // series.step_ms * series.step_ms
-    found: list[Row] = []
+    found: list[AnyRow] = []
     if whole.start_ms < settled_ms:
         settled = TimeRange(start_ms=whole.start_ms, end_ms=settled_ms)
         found = series.settled(settled, limit + 1)
@@ -170,10 +163,14 @@ def read_rows(
 
 
 def page_statement(
-    symbol: str, store: Store, times: tuple[datetime, datetime], *, limit: int
+    form: Form[Any], symbol: str, store: Store, times: tuple[datetime, datetime], *, limit: int
 ) -> tuple[str, list[Any]]:
     """The SQL, with its parameters, for the first ``limit`` stored rows between two times."""
-    return _PAGE.format(relation=store.relation), [symbol, *times, limit]
+    sql = (
+        f"SELECT {form.select} FROM {store.relation} "
+        "WHERE symbol = %s AND time >= %s AND time < %s ORDER BY time LIMIT %s"
+    )
+    return sql, [symbol, *times, limit]
 
 
 def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
@@ -193,69 +190,75 @@ def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
     )
 
 
-class _Series:
-    """A symbol's candles of one resolution."""
+class _Series(Generic[AnyRow]):
+    """A symbol's candles of one resolution, read in one form."""
 
-    def __init__(self, symbol: str, resolution: str, *, now_ms: int) -> None:
+    def __init__(
+        self, symbol: str, resolution: str, form: Form[AnyRow], whole: TimeRange, *, now_ms: int
+    ) -> None:
         self.symbol = symbol
         self.resolution = resolution
-        self.now_ms = now_ms
+        self.form = form
         self.step_ms = RESOLUTIONS[resolution]
         self.stores = rollup_stores.TABLES if resolution == "1m" else rollup_stores.read()
         self.store = self.stores[TABLES[resolution]]
+        # Before any row: what is rolled up in between is folded once more, and not read too early.
+        self.due = [] if resolution == "1m" else rollups.due(symbol, whole, now_ms=now_ms)
 
-    def settled(self, whole: TimeRange, limit: int) -> list[Row]:
+    def settled(self, whole: TimeRange, limit: int) -> list[AnyRow]:
         """The first ``limit`` rows of buckets below which nothing waits in Redis."""
-        due, newer, start_ms = self._due(whole), self._not_stored(whole), whole.start_ms
-        found: list[Row] = []
+        newer, start_ms = self._not_stored(whole), whole.start_ms
+        found: list[AnyRow] = []
         while start_ms < whole.end_ms and len(found) < limit:
             left = TimeRange(start_ms=start_ms, end_ms=whole.end_ms)
-            rows, start_ms = self._part(left, limit - len(found), due=due, newer=newer)
+            rows, start_ms = self._part(left, limit - len(found), newer)
             found += rows
         return found[:limit]
 
-    def unsettled(self, newest: Tail, whole: TimeRange) -> list[Row]:
+    def unsettled(self, newest: Tail, whole: TimeRange) -> list[AnyRow]:
         """The rows of the buckets below which something waits."""
-        minutes = tail.merge(self.symbol, newest, to_ms=whole.end_ms)
+        minutes = tail.merge(self.symbol, newest)
         if self.resolution == "1m":
-            return [_row(minute) for minute in minutes]
+            return [self.form.of_minute(minute) for minute in minutes]
         pieces: folding.Pieces = {}
         if whole.start_ms < newest.start_ms:
             head = TimeRange(start_ms=whole.start_ms, end_ms=newest.start_ms)
-            pieces = self._ladder([head], self._due(head))
+            pieces = self._ladder([head])
         return self._fold(pieces, minutes) if pieces or minutes else []
 
     def _part(
-        self, whole: TimeRange, limit: int, *, due: Sequence[TimeRange], newer: Sequence[TimeRange]
-    ) -> tuple[list[Row], int]:
+        self, whole: TimeRange, limit: int, newer: Sequence[TimeRange]
+    ) -> tuple[list[AnyRow], int]:
         """The rows from the beginning of ``whole`` up to where they end, at least ``limit``."""
         found = self._stored(whole, limit)
         end_ms = whole.end_ms
         if len(found) == limit:
             end_ms = found[-1][0] * 1_000 + self.step_ms
         part = TimeRange(start_ms=whole.start_ms, end_ms=end_ms)
-        stale = folding.touched(part, [*due, *newer], step_ms=self.step_ms)
+        stale = folding.touched(part, [*self.due, *newer], step_ms=self.step_ms)
         if not stale:
             return found, end_ms
         stale, end_ms = _first(stale, length_ms=limit * self.step_ms, end_ms=end_ms)
         fresh = [row for row in found if row[0] * 1_000 < end_ms and not _is_in(row, stale)]
-        pieces = self._ladder(stale, due)
+        pieces = self._ladder(stale)
         return sorted(fresh + (self._fold(pieces, ()) if pieces else [])), end_ms
 
-    def _stored(self, whole: TimeRange, limit: int) -> list[Row]:
+    def _stored(self, whole: TimeRange, limit: int) -> list[AnyRow]:
         """The first ``limit`` rows that are stored, asked for in windows that grow.
 
         The first one most often holds all of them; of a hypertable it is planned in a fraction of
         the time of the whole range, chunk by chunk.
         """
-        found: list[Row] = []
+        found: list[AnyRow] = []
         start_ms, end_ms = whole.start_ms, min(whole.end_ms, self.store.until_ms)
         length_ms = max(limit, LEAST_WINDOW_ROWS) * self.step_ms
         with connection.cursor() as cursor:
             while start_ms < end_ms and len(found) < limit:
                 until_ms = min(start_ms + length_ms, end_ms)
                 times, left = (to_datetime(start_ms), to_datetime(until_ms)), limit - len(found)
-                cursor.execute(*page_statement(self.symbol, self.store, times, limit=left))
+                cursor.execute(
+                    *page_statement(self.form, self.symbol, self.store, times, limit=left)
+                )
                 found += cursor.fetchall()
                 start_ms, length_ms = until_ms, length_ms * WINDOWS_GROW
         return found
@@ -277,10 +280,10 @@ class _Series:
         minutes = TimeRange(start_ms=epoch_ms(first), end_ms=epoch_ms(last) + 1)
         return [widen(minutes, step_ms=self.step_ms)]
 
-    def _ladder(self, ranges: Sequence[TimeRange], due: Sequence[TimeRange]) -> folding.Pieces:
-        return folding.ladder(self.resolution, ranges, due=due, stores=self.stores)
+    def _ladder(self, ranges: Sequence[TimeRange]) -> folding.Pieces:
+        return folding.ladder(self.resolution, ranges, due=self.due, stores=self.stores)
 
-    def _fold(self, pieces: folding.Pieces, minutes: Sequence[Minute]) -> list[Row]:
+    def _fold(self, pieces: folding.Pieces, minutes: Sequence[Minute]) -> list[AnyRow]:
         sql, parameters = folding.statement(
             self.symbol,
             resolution=self.resolution,
@@ -289,15 +292,11 @@ class _Series:
             minutes=minutes,
         )
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {TEXTS} FROM ({sql}) AS bucket ORDER BY time", parameters)
-            rows: list[Row] = cursor.fetchall()
+            cursor.execute(
+                f"SELECT {self.form.select} FROM ({sql}) AS bucket ORDER BY time", parameters
+            )
+            rows: list[AnyRow] = cursor.fetchall()
         return rows
-
-    def _due(self, whole: TimeRange) -> Sequence[TimeRange]:
-        """The minutes of ``whole`` that the rollups do not have yet."""
-        if self.resolution == "1m":
-            return ()
-        return rollups.due(self.symbol, whole, now_ms=self.now_ms)
 
 
 def _first(
@@ -316,7 +315,7 @@ def _first(
     return found, end_ms
 
 
-def _is_in(row: Row, ranges: Sequence[TimeRange]) -> bool:
+def _is_in(row: tuple[Any, ...], ranges: Sequence[TimeRange]) -> bool:
     number = bisect_right(ranges, row[0] * 1_000, key=lambda each: each.start_ms)
     return number > 0 and row[0] * 1_000 < ranges[number - 1].end_ms
 
@@ -326,22 +325,6 @@ def _buckets(resolution: str, from_ms: int, to_ms: int) -> TimeRange | None:
     step_ms = RESOLUTIONS[resolution]
     start_ms, end_ms = -(-from_ms // step_ms) * step_ms, -(-to_ms // step_ms) * step_ms
     return TimeRange(start_ms=start_ms, end_ms=end_ms) if start_ms < end_ms else None
-
-
-def _row(minute: Minute) -> Row:
-    return (
-        minute.open_ms // 1_000,
-        exact(minute.open),
-        exact(minute.high),
-        exact(minute.low),
-        exact(minute.close),
-        None if minute.volume is None else exact(minute.volume),
-        None if minute.quote_volume is None else exact(minute.quote_volume),
-        None if minute.vwap is None else exact(minute.vwap),
-        minute.trade_count,
-        len(minute.sources),
-        minute.revision,
-    )
 
 
 def candle(row: Row, resolution: str, *, now_ms: int) -> StoredCandle:

@@ -46,35 +46,36 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """What of a symbol Redis may know better, from ``start_ms`` on.
+    """The part of a range that Redis may know better, from ``start_ms`` to its end.
 
-    ``candles``: those whose prices wait for a flush. ``totals_from_ms``: from there on the totals
-    of trades may wait for one; None: nowhere.
+    ``candles``: the oldest and the newest minute of which prices wait for a flush.
+    ``totals_from_ms``: from there on the totals of trades may wait for one. None: none do.
     """
 
     start_ms: int
-    candles: tuple[OpenCandle, ...] = ()
-    totals_from_ms: int | None = None
+    end_ms: int
+    candles: tuple[int, int] | None
+    totals_from_ms: int | None
 
 
-def read(symbol: str, *, from_ms: int, to_ms: int) -> Tail | None:
+def find(*, from_ms: int, to_ms: int) -> Tail | None:
     """The part of ``[from_ms, to_ms)`` that Redis may know better; None where it knows nothing.
 
     To be asked before the database: a flush that commits in between leaves a candle in both, never
     in neither.
     """
-    starts = [candle_book.unflushed_from(), trade_totals.unflushed_from()]
+    candles, totals_from_ms = candle_book.unflushed_span(), trade_totals.unflushed_from()
+    starts = [candles and candles[0], totals_from_ms]
     start_ms = max(from_ms, min((each for each in starts if each is not None), default=to_ms))
     if start_ms >= to_ms:
         return None
-    waiting = candle_book.unflushed(symbol, from_ms=start_ms, to_ms=to_ms)
-    return Tail(start_ms=start_ms, candles=tuple(waiting), totals_from_ms=starts[1])
+    return Tail(start_ms=start_ms, end_ms=to_ms, candles=candles, totals_from_ms=totals_from_ms)
 
 
-def merge(symbol: str, tail: Tail, *, to_ms: int) -> list[Minute]:
-    """Every minute of the symbol from the tail's start to ``to_ms``, oldest first."""
-    stored = _stored(symbol, TimeRange(start_ms=tail.start_ms, end_ms=to_ms))
-    waiting = {candle.open_ms: candle for candle in tail.candles}
+def merge(symbol: str, tail: Tail) -> list[Minute]:
+    """Every minute of the symbol in the tail, oldest first."""
+    waiting = _waiting(symbol, tail)  # before what is stored, as `find` says
+    stored = _stored(symbol, TimeRange(start_ms=tail.start_ms, end_ms=tail.end_ms))
     merged = stored | {
         open_ms: _priced(candle, stored.get(open_ms)) for open_ms, candle in waiting.items()
     }
@@ -104,6 +105,13 @@ def _is_known_better(sums: Sums, held: Minute, *, waits: bool) -> bool:
     if held.backfilled:
         return waits
     return sums.trade_count >= (held.trade_count or 0)
+
+
+def _waiting(symbol: str, tail: Tail) -> dict[int, OpenCandle]:
+    if tail.candles is None:
+        return {}
+    found = candle_book.read_span(symbol, tail.candles, from_ms=tail.start_ms, to_ms=tail.end_ms)
+    return {candle.open_ms: candle for candle in found}
 
 
 def _stored(symbol: str, whole: TimeRange) -> dict[int, Minute]:

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from market import newest, query, series, udf_schema
-from market.series import Row
+from market.row_forms import Row
 from market.udf_schema import FOUND, MAX_BARS, MAX_FOUND, RESOLUTIONS
 from oracle import price_board
 from oracle.catalog import Catalog, CatalogSymbol

@@ -60,14 +60,26 @@ def unflushed_from() -> int | None:
     return int(oldest[0][1]) if oldest else None
 
 
+def unflushed_span() -> tuple[int, int] | None:
+    """The oldest and the newest minute of candles that may not be in the database yet."""
+    pipe = redis_client().pipeline(transaction=True)
+    for place in (0, -1):
+        pipe.zrange(keys.open_candles(), place, place, withscores=True)
+    oldest, newest = pipe.execute()
+    return (int(oldest[0][1]), int(newest[0][1])) if oldest else None
+
+
 def unflushed(symbol: str, *, from_ms: int, to_ms: int) -> list[OpenCandle]:
     """A symbol's candles that open in ``[from_ms, to_ms)`` and may not be in the database yet."""
-    oldest_ms = unflushed_from()
-    if oldest_ms is None:
-        return []
+    span = unflushed_span()
+    return [] if span is None else read_span(symbol, span, from_ms=from_ms, to_ms=to_ms)
+
+
+def read_span(symbol: str, span: tuple[int, int], *, from_ms: int, to_ms: int) -> list[OpenCandle]:
+    """A symbol's candles that open in ``[from_ms, to_ms)``, of what `unflushed_span` told."""
+    oldest_ms, newest_ms = span
     start = max(-(-from_ms // MINUTE_MS) * MINUTE_MS, oldest_ms)
-    newest = redis_client().zrange(keys.open_candles(), -1, -1, withscores=True)
-    end = min(to_ms, int(newest[0][1]) + 1) if newest else start
+    end = min(to_ms, newest_ms + 1)
     return read([(symbol, minute_ms) for minute_ms in range(start, end, MINUTE_MS)])
 
 

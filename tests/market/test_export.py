@@ -8,7 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from market import catalog, download, export, series
+from market import catalog, download, export, row_forms, series
 from market.candles import to_datetime
 from oracle.jsontext import decode
 from tests.factories import Candle1mFactory, SymbolFactory
@@ -176,7 +176,7 @@ def test_parquet_is_exact():
     decimal = pyarrow.decimal128(38, 18)
     assert dict(zip(found.schema.names, found.schema.types, strict=True)) == {
         "time": pyarrow.timestamp("ms", tz="UTC"),
-        **dict.fromkeys(series.COLUMNS[1:8], decimal),
+        **dict.fromkeys(row_forms.COLUMNS[1:8], decimal),
         "trade_count": pyarrow.int64(),
         "source_count": pyarrow.int32(),
         "revision": pyarrow.int64(),

@@ -1,5 +1,6 @@
 """Candles read at every resolution equal all minutes folded, whatever is pending."""
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from random import Random
@@ -13,6 +14,7 @@ from market import (
     newest,
     rollup_stores,
     rollups,
+    row_forms,
     series,
     timescale,
     volumes,
@@ -42,10 +44,22 @@ def note(symbol, *starts):
 
 
 def read(resolution, *, from_ms=0, to_ms=START + 9 * DAY, limit=100_000, now_ms=START + 9 * DAY):
-    page = series.read_page(
-        BTC, resolution=resolution, from_ms=from_ms, to_ms=to_ms, limit=limit, now_ms=now_ms
-    )
+    span = {"from_ms": from_ms, "to_ms": to_ms, "limit": limit, "now_ms": now_ms}
+    page = series.read_page(BTC, resolution=resolution, **span)
+    assert_told_as_json(resolution, **span)
     return list(page.candles)
+
+
+def assert_told_as_json(resolution, **span):
+    """What is read as texts is the same as JSON, digit by digit."""
+    texts = series.read_rows(BTC, resolution=resolution, **span)
+    told = series.read_in_form(row_forms.JSON, BTC, resolution=resolution, **span)
+    assert told.next_ms == texts.next_ms
+    for (time, text), row in zip(told.rows, texts.rows, strict=True):
+        values = [None if value is None else str(value) for value in row]
+        wanted = dict(zip(row_forms.COLUMNS, values, strict=True))
+        assert time == row[0]
+        assert json.loads(text, parse_float=str, parse_int=str) == {**wanted, "closed": True}
 
 
 def walk(resolution, *, from_ms, to_ms, limit):
@@ -289,11 +303,13 @@ def nodes(found):
         yield from nodes(inner)
 
 
+@pytest.mark.parametrize("form", [row_forms.TEXTS, row_forms.JSON], ids=["texts", "json"])
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_a_page_is_read_by_an_index_and_no_further(many, resolution):
+def test_a_page_is_read_by_an_index_and_no_further(many, resolution, form):
     times = to_datetime(1_704_067_200_000), to_datetime(START)
+    statement = series.page_statement(form, "C2/USDT", many, times, limit=1_001)
 
-    used = list(nodes(plan(*series.page_statement("C2/USDT", many, times, limit=1_001))))
+    used = list(nodes(plan(*statement)))
 
     assert {kind for kind, _ in used} <= {"Limit", "Result", "Custom Scan", "Index Scan"}
     if not timescale.is_hypertable("ohlcv_1m"):
