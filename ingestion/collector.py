@@ -29,6 +29,7 @@ from oracle.trade_log import LoggedTrade
 from oracle.values import ErrorCode, Trade
 
 CAMPAIGN_SECONDS = 0.5
+BUG_SECONDS = 10.0  # after one; an exchange counts connections too
 LEASE_CHECK_SECONDS = 0.1
 # Of LEASE_TTL_MS. The rest is for a successor to notice and to connect: within the whole of it
 # somebody collects again.
@@ -63,12 +64,16 @@ async def stand_by(adapter: Adapter, symbols: Symbols, *, stop: asyncio.Event) -
     ttl_ms = int(settings.LEASE_TTL_MS * LEASE_RATIO)
     leader, announced = Leader(role_of(adapter.NAME), ttl_ms=ttl_ms), False
     while not stop.is_set():
-        wanted = symbols()
+        wanted, pause = symbols(), CAMPAIGN_SECONDS
         if wanted and await _campaign(leader):
             announced = False
             collector = Collector(adapter, symbols, leader=leader)
             try:
                 await collector.run(stop)
+            except Exception:
+                # A bug that one exchange meets must not end the collectors of the others.
+                log.exception("collect.failed", exchange=adapter.NAME)
+                pause = BUG_SECONDS
             finally:
                 with suppress(RedisError):  # then the lease ends by itself
                     await asyncio.to_thread(leader.resign)
@@ -76,8 +81,7 @@ async def stand_by(adapter: Adapter, symbols: Symbols, *, stop: asyncio.Event) -
             announced = True
             log.info("collect.standing_by", exchange=adapter.NAME)
         with suppress(TimeoutError):
-            pause = CAMPAIGN_SECONDS * random.uniform(0.8, 1.2)
-            await asyncio.wait_for(stop.wait(), pause)
+            await asyncio.wait_for(stop.wait(), pause * random.uniform(0.8, 1.2))
 
 
 async def _campaign(leader: Leader) -> bool:
@@ -103,6 +107,7 @@ class Collector:
         self._filler = Filler(adapter, self._ledger, check=self._is_plausible)
         self._gate = Gate()
         self._feeds: dict[Feed, asyncio.Task[None]] = {}
+        self._no_feeds_until = 0.0
         self._newest: Trade | None = None
         self._trade_count = 0
         self._duplicate_count = 0
@@ -272,16 +277,17 @@ class Collector:
                 feed.change(kept)
             else:
                 self._feeds.pop(feed).cancel()
-        while new:
+        while new and time.monotonic() >= self._no_feeds_until:
             feed = Feed(self._adapter, new[:room], listener=self, gate=self._gate)
             self._feeds[feed] = asyncio.create_task(feed.run())
             new = new[room:]
 
     def _bury(self) -> None:
-        """A feed never ends by itself: one that did met a bug, and its symbols get another."""
+        """A feed never ends by itself: one that did met a bug. Its symbols get another, later."""
         for feed, task in list(self._feeds.items()):
             if task.done():
                 del self._feeds[feed]
+                self._no_feeds_until = time.monotonic() + BUG_SECONDS
                 error = task.exception()
                 log.error("collect.feed_failed", exchange=self._exchange, error=repr(error))
                 self.interrupted(feed.symbols, why=f"the collector failed: {error!r}")
