@@ -326,14 +326,15 @@ def write(plan: Plan, blended: Blended, *, overwrite: bool) -> Written:
 
 def _remove_others(symbol: str, part: TimeRange, rows: Sequence[BackfilledCandle]) -> int:
     """Take back what an earlier, incomplete backfill made and all exchanges together do not."""
-    earlier = Candle1m.objects.filter(
+    stored = Candle1m.objects.filter(
         symbol=symbol,
         time__gte=to_datetime(part.start_ms),
         time__lt=to_datetime(part.end_ms),
-        backfilled=True,
     )
     made = {row.open_ms for row in rows if part.start_ms <= row.open_ms < part.end_ms}
-    if earlier.count() == len(made):
+    # What was made is stored: as many rows of any kind, and there are no others.
+    if stored.count() == len(made):
         return 0
+    earlier = stored.filter(backfilled=True)
     others = [time for time in earlier.values_list("time", flat=True) if epoch_ms(time) not in made]
     return earlier.filter(time__in=others).delete()[0] if others else 0

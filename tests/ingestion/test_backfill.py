@@ -10,15 +10,16 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from ingestion import backfill, backfill_run, candle_pages, rest, window
 from ingestion.backfill import BackfillError
 from ingestion.backfill_run import run
 from ingestion.models import Backfill
 from ingestion.registry import ADAPTERS
+from ingestion.window import Asked, Blended, Plan
 from market import coverage
-from market.candles import epoch_ms, to_datetime
+from market.candles import BackfilledCandle, epoch_ms, to_datetime
 from market.models import Candle1m, Coverage
 from market.ranges import TimeRange
 from tests.factories import Candle1mFactory, ExchangeFactory, ListingFactory, SymbolFactory
@@ -175,6 +176,33 @@ def test_run_overwrite_replaces_live_rows(url: str) -> None:
         Candle1mFactory(symbol=SYMBOL, time=to_datetime(END_MS - (number + 1) * MINUTE_MS))
     assert run(ordered(150, overwrite=True).pk, now_ms=NOW_MS) == "succeeded"
     assert table() == expected
+
+
+def test_write_takes_back_what_nobody_has_though_a_live_minute_came_in_between() -> None:
+    whole = TimeRange(start_ms=END_MS - 2 * MINUTE_MS, end_ms=END_MS)
+    Candle1mFactory(symbol=SYMBOL, time=to_datetime(whole.start_ms), backfilled=True)
+    Candle1mFactory(symbol=SYMBOL, time=to_datetime(whole.start_ms + MINUTE_MS))
+    made = BackfilledCandle(
+        symbol=SYMBOL,
+        open_ms=whole.start_ms + MINUTE_MS,
+        **dict.fromkeys(("open", "high", "low", "close"), Decimal(5)),
+        **dict.fromkeys(("volume", "quote_volume", "vwap", "trade_count"), None),
+        sources=("binance",),
+    )
+    blended = Blended(
+        asked=Asked(whole=whole, parts=(whole,), answers=()),
+        rows=(made,),
+        failures=(),
+        unconverted=(),
+        without_rate={},
+        not_kept={},
+    )
+    with transaction.atomic():
+        plan = Plan(symbol=SYMBOL, factor=Decimal(2), ways=())
+        window.write(plan, blended, overwrite=False)
+
+    left = Candle1m.objects.filter(symbol=SYMBOL).values_list("time", "backfilled")
+    assert list(left) == [(to_datetime(made.open_ms), False)]
 
 
 class Crash(BaseException):

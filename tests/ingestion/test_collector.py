@@ -35,7 +35,7 @@ def test_a_feed_that_met_a_bug_gets_a_successor_after_a_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(collector.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("ingestion.collector.time.monotonic", lambda: now[0])
     made: list[Feed] = []
 
     async def run(self: Feed) -> None:
