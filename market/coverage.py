@@ -59,17 +59,21 @@ def forget(series: Series, whole: TimeRange) -> None:
     _replace(series, whole, left)
 
 
-@transaction.atomic
 def forget_before(*, index: bool, before_ms: int) -> None:
     """Uncover what is older of every series of the index, or of the exchanges.
 
     Before its candles are removed: those of a removal that dies must not pass for empty minutes.
     """
-    before = to_datetime(before_ms)
     whose = Q(exchange=INDEX)
-    rows = Coverage.objects.filter(whose if index else ~whose, start__lt=before)
-    rows.filter(end__lte=before).delete()
-    rows.update(start=before)
+    rows = Coverage.objects.filter(whose if index else ~whose, start__lt=to_datetime(before_ms))
+    # Each as its own writers do, one after another: a `mark` meanwhile must not bring it back.
+    for exchange, symbol, timeframe in rows.values_list(
+        "exchange", "symbol", "timeframe"
+    ).distinct():
+        forget(
+            Series(exchange=exchange, symbol=symbol, timeframe=timeframe),
+            TimeRange(start_ms=0, end_ms=before_ms),
+        )
 
 
 def _take(series: Series, whole: TimeRange) -> list[TimeRange]:

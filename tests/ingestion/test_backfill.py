@@ -182,12 +182,12 @@ def test_write_takes_back_what_nobody_has_though_a_live_minute_came_in_between()
     whole = TimeRange(start_ms=END_MS - 2 * MINUTE_MS, end_ms=END_MS)
     Candle1mFactory(symbol=SYMBOL, time=to_datetime(whole.start_ms), backfilled=True)
     Candle1mFactory(symbol=SYMBOL, time=to_datetime(whole.start_ms + MINUTE_MS))
-    made = BackfilledCandle(
-        symbol=SYMBOL,
-        open_ms=whole.start_ms + MINUTE_MS,
+    facts: dict[str, Any] = {
         **dict.fromkeys(("open", "high", "low", "close"), Decimal(5)),
-        **dict.fromkeys(("volume", "quote_volume", "vwap", "trade_count"), None),
-        sources=("binance",),
+        **dict.fromkeys(("volume", "quote_volume", "vwap", "trade_count")),
+    }
+    made = BackfilledCandle(
+        symbol=SYMBOL, open_ms=whole.start_ms + MINUTE_MS, sources=("binance",), **facts
     )
     blended = Blended(
         asked=Asked(whole=whole, parts=(whole,), answers=()),
