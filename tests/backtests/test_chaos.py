@@ -109,20 +109,23 @@ def enqueue(count: int, random: Random) -> dict[UUID, str]:
 def disturb(
     every: Workers, expected: dict[UUID, str], random: Random, *, kills: int, cancels: int
 ) -> set[UUID]:
-    """Kill and cancel at random, and look after the queue as beat does; those canceled."""
+    """Kill and cancel at random, and look after the queue as beat does; those canceled.
+
+    Kills lie between the ends of jobs, not in time: there are as many however fast these are.
+    """
     canceled: set[UUID] = set()
     to_cancel = random.sample(sorted(expected), cancels)
     deadline = time.monotonic() + 60 + 5 * len(expected)
     at_work = Job.objects.filter(status=Status.RUNNING).exclude(locked_by="")
-    began, next_kill = False, 0.0
+    began, marks = False, sorted(random.sample(range(len(expected) * 4 // 5), kills))
     while Job.objects.filter(status__in=LIVE).exists():
         assert time.monotonic() < deadline, every.log.read_text()[-5_000:]
         assert all(one.poll() is None for one in every.running), every.log.read_text()[-5_000:]
         began = began or at_work.count() == len(every.running)
-        if kills and began and time.monotonic() > next_kill:
+        ended = len(expected) - Job.objects.filter(pk__in=expected, status__in=LIVE).count()
+        if marks and began and ended >= marks[0] and at_work.exists():
             every.kill(random)
-            kills -= 1
-            next_kill = time.monotonic() + random.uniform(0.5, 3)
+            del marks[0]
         if to_cancel and random.random() < 0.2:
             job_id = to_cancel.pop()
             if jobs.cancel(job_id)[0] == Status.CANCELED:
@@ -130,7 +133,7 @@ def disturb(
         jobs.reap()
         job_orders.nudge(min(job_orders.due_count(), len(every.running)))
         time.sleep(0.1)
-    assert not kills, "everything ended before the last kill: enqueue more"
+    assert not marks, "everything ended before the last kill: enqueue more"
     return canceled
 
 
