@@ -27,19 +27,21 @@ class Span(NamedTuple):
 class CountedIds:
     """The ids of a symbol whose trades are numbered one by one."""
 
-    __slots__ = ("_refused_count", "event_ms", "high", "missing")
+    __slots__ = ("_refused", "event_ms", "high", "missing")
 
     def __init__(self, high: int | None = None, event_ms: int = 0) -> None:
         self.high = high
         self.event_ms = event_ms  # the latest
         self.missing: list[Span] = []
-        self._refused_count = 0
+        # First ids of "duplicates" in a row that are later than any trade we have.
+        self._refused: list[int] = []
 
     def accept(self, last: int, *, event_ms: int, fills: int = 1) -> bool:
         """Is the trade new? Ids that it jumps over are ``missing`` from then on.
 
         ``fills``: it stands for that many ids, of which ``last`` is the last. One that is known in
-        part is not accepted; the rest of it is then missing, to be asked for singly.
+        part is not accepted; the rest of it is then missing, to be asked for singly. So are those
+        that were refused before it was plain that the exchange has begun to count anew.
         """
         high, first = self.high, last - fills + 1
         if high is None or first == high + 1:
@@ -48,7 +50,7 @@ class CountedIds:
             self.missing.append(Span(high + 1, first - 1, self.event_ms))
             return self._advance(last, event_ms)
         if last <= high:
-            return self._take(first, last, event_ms) or self._refuse(last, event_ms)
+            return self._take(first, last, event_ms) or self._refuse(first, last, event_ms)
         self.missing.append(Span(high + 1, last, self.event_ms))
         self.high = last
         return False
@@ -60,7 +62,7 @@ class CountedIds:
 
     def _advance(self, last: int, event_ms: int) -> bool:
         self.high = last
-        self._refused_count = 0
+        self._refused.clear()
         if event_ms > self.event_ms:
             self.event_ms = event_ms
         return True
@@ -73,13 +75,21 @@ class CountedIds:
                     Span(last + 1, span.last, max(span.after_ms, event_ms)),
                 )
                 self.missing[index : index + 1] = [each for each in rest if each.first <= each.last]
-                self._refused_count = 0
+                self._refused.clear()
                 return True
         return False
 
-    def _refuse(self, last: int, event_ms: int) -> bool:
-        self._refused_count += event_ms > self.event_ms + RESTART_AHEAD_MS
-        return self._refused_count >= RESTART_COUNT and self._advance(last, event_ms)
+    def _refuse(self, first: int, last: int, event_ms: int) -> bool:
+        """Refuse a known id, unless it is one too many that cannot be known."""
+        if event_ms <= self.event_ms + RESTART_AHEAD_MS:
+            return False
+        self._refused.append(first)
+        if len(self._refused) < RESTART_COUNT:
+            return False
+        lowest = min(self._refused)
+        if lowest < first:
+            self.missing.append(Span(lowest, first - 1, self.event_ms))
+        return self._advance(last, event_ms)
 
 
 class RecentIds:

@@ -70,6 +70,41 @@ def test_counted_ids_follow_an_exchange_that_counts_anew() -> None:
     verdicts = [track.accept(each, event_ms=later_ms) for each in range(1, RESTART_COUNT + 2)]
 
     assert verdicts == [False] * (RESTART_COUNT - 1) + [True, True]
+    # Those refused were no duplicates, and nobody would ask for them otherwise.
+    assert track.missing == [Span(1, RESTART_COUNT - 1, 1_000)]
+    assert [track.accept(each, event_ms=later_ms) for each in (1, 1)] == [True, False]
+
+
+def test_counted_ids_anew_in_another_order_miss_none_of_those_refused() -> None:
+    track = CountedIds(1_000_000, 1_000)
+    arriving = [*range(2, RESTART_COUNT + 2), 1, RESTART_COUNT + 2]
+    arriving[4], arriving[RESTART_COUNT - 1] = arriving[RESTART_COUNT - 1], arriving[4]
+
+    accepted = {each for each in arriving if track.accept(each, event_ms=3_600_000)}
+
+    assert accepted | missing(track) == set(range(2, RESTART_COUNT + 3))
+    assert accepted.isdisjoint(missing(track))
+
+
+def test_counted_ids_merged_trades_refused_are_missing_with_all_their_ids() -> None:
+    track = CountedIds(1_000_000, 1_000)
+
+    for last in range(3, 3 * RESTART_COUNT + 1, 3):
+        track.accept(last, event_ms=3_600_000, fills=3)
+
+    assert track.high == 3 * RESTART_COUNT
+    assert track.missing == [Span(1, 3 * RESTART_COUNT - 3, 1_000)]
+
+
+def test_counted_ids_refused_before_a_known_one_came_are_not_missing() -> None:
+    track = CountedIds(1_000_000, 1_000)
+    track.accept(5, event_ms=3_600_000)
+    track.accept(1_000_001, event_ms=1_100)
+
+    for each in range(10, RESTART_COUNT + 10):
+        track.accept(each, event_ms=3_600_000)
+
+    assert track.missing == [Span(10, RESTART_COUNT + 8, 1_100)]
 
 
 def test_counted_ids_repeats_are_no_new_count() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion.dedupe import RESTART_COUNT
 from ingestion.ledger import CountedLedger, Note, RecentLedger, Wanted
 from oracle.trade_log import Hole, LoggedTrade, Position, logged
 from oracle.values import Trade
@@ -100,6 +101,22 @@ def test_counted_what_cannot_be_had_is_named_with_exact_ids() -> None:
         ("5", "8", 2, 5),
     ]
     assert not ledger.take(trade(2))  # it was named as lost
+
+
+def test_counted_what_was_refused_until_the_ids_had_begun_anew_is_asked_for() -> None:
+    ledger, out = counted()
+    ledger.take(trade(1_000_000, event_ms=0))
+    anew = [trade(number, event_ms=3_600_000 + number) for number in range(1, RESTART_COUNT + 1)]
+
+    assert [ledger.take(each) for each in anew] == [False] * (RESTART_COUNT - 1) + [True]
+
+    hole = open_hole("0", 0, 3_600_000 + RESTART_COUNT)
+    assert out[1:] == [Note(record=(hole,)), *put(anew[-1])]
+    assert ledger.incomplete == {BTC}
+    assert ledger.wanted(BTC) == Wanted("0", NOW_MS)
+    assert ledger.settle(BTC, anew)
+    assert out[3:] == [*put(*anew[:-1]), Note(forget=hole)]
+    assert ledger.wanted(BTC) is None
 
 
 def test_counted_a_hole_that_is_being_fetched_grows_with_the_next_jump() -> None:
