@@ -225,7 +225,7 @@ def trades_request(exchange_symbol: str, *, after_id: str, after_ms: int) -> Req
 
 
 def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
-    """Read the newest trades, oldest first; the rows do not name their symbol.
+    """Read the newest trades, in any order, oldest first; the rows do not name their symbol.
 
         {"code":"200000","data":[{"sequence":"1545896668571","price":"0.07","size":"0.004",
           "side":"buy","time":1545904567062140823,"tradeId":"6289570e2e113d2923dfad6b"}]}
@@ -235,8 +235,20 @@ def parse_trades(answer: Answer, exchange_symbol: str) -> Parsed[Trade]:
     body, refusal = answers.opened(answer, _refusal)
     if refusal:
         return answers.refusal_parsed(refusal, usage=_usage(answer))
-    rows = ((exchange_symbol, row) for row in answers.listing(body, "data"))
+    rows = ((exchange_symbol, row) for row in sorted(answers.listing(body, "data"), key=_place))
     return answers.read_past_trades(rows, _trade, answer, usage=_usage(answer))
+
+
+def _place(row: Any) -> tuple[int, int]:
+    """Where a trade stands among others: its time, and of those at the same time its sequence."""
+    try:
+        event_ms = wire.epoch_ms(row, "time", ns_per_unit=1)
+    except wire.RowError:
+        return 0, 0  # it is no trade
+    try:
+        return event_ms, int(wire.trade_id(row, "sequence"))
+    except ValueError:  # a RowError too
+        return event_ms, 0
 
 
 def token_request() -> Request:

@@ -143,3 +143,37 @@ def test_subscribe_messages_a_hundred_symbols_each() -> None:
         "privateChannel": False,
         "response": True,
     }
+
+
+def past_trade(trade_id: str, time_ns: object, sequence: object) -> dict[str, object]:
+    row = {"price": "1", "size": "1", "side": "buy", "time": time_ns, "tradeId": trade_id}
+    return row if sequence is None else row | {"sequence": sequence}
+
+
+EARLIER_NS, LATER_NS = 1_545_904_567_062_140_823, 1_545_904_567_063_000_000
+PAST_TRADES = (
+    past_trade("a", EARLIER_NS, "9"),
+    past_trade("b", EARLIER_NS, 10),  # of one taker's order: all at one time
+    past_trade("c", EARLIER_NS, "11"),
+    past_trade("d", LATER_NS, "8"),
+)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_parse_trades_are_oldest_first_whatever_their_order(step: int) -> None:
+    body = json.dumps({"code": "200000", "data": PAST_TRADES[::step]})
+
+    parsed = kucoin.parse_trades(answer(body), "BTC-USDT")
+
+    assert [trade.trade_id for trade in parsed.values] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("sequence", [None, "x", {}, "9" * 200])
+def test_parse_trades_without_a_sequence_are_ordered_by_time(sequence: object) -> None:
+    rows = [past_trade("b", LATER_NS, sequence), past_trade("a", EARLIER_NS, sequence)]
+    body = json.dumps({"code": "200000", "data": [*rows, past_trade("c", "soon", sequence), None]})
+
+    parsed = kucoin.parse_trades(answer(body), "BTC-USDT")
+
+    assert [trade.trade_id for trade in parsed.values] == ["a", "b"]
+    assert {row.code for row in parsed.unresolved} == {ErrorCode.BAD_TIME, ErrorCode.BAD_ROW}
