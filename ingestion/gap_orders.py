@@ -25,6 +25,8 @@ FIRST_BACKOFF, MAX_BACKOFF = timedelta(minutes=5), timedelta(hours=6)
 
 log = structlog.get_logger(__name__)
 
+_told: set[str] = set()  # which symbols this process has said of that they cannot be ordered
+
 
 def order_missing(*, now_ms: int) -> list[Backfill]:
     """Order a backfill for each symbol that misses minutes, a few at a time.
@@ -61,12 +63,20 @@ def order_missing(*, now_ms: int) -> list[Backfill]:
                 now_ms=now_ms,
             )
         except BackfillError as error:
-            log.debug("gaps.not_ordered", symbol=symbol, error=str(error))
+            _tell(symbol, error)
         else:
+            _told.discard(symbol)
             ordered.append(row)
     if ordered:
         log.info("gaps.ordered", symbols=len(ordered), missing=len(missing))
     return ordered
+
+
+def _tell(symbol: str, error: BackfillError) -> None:
+    """Warn of a symbol that cannot be ordered: once, for it is tried again each time."""
+    if symbol not in _told:
+        _told.add(symbol)
+        log.warning("gaps.not_ordered", symbol=symbol, error=str(error))
 
 
 def retry_failed(*, now_ms: int) -> list[Backfill]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingestion import gap_orders
 from ingestion.gap_orders import FIRST_BACKOFF, order_missing
@@ -13,6 +14,7 @@ from ingestion.models import Backfill
 from market import coverage
 from market.candles import epoch_ms, to_datetime
 from market.coverage import Series
+from market.models import Listing
 from market.ranges import TimeRange
 from tests.factories import Candle1mFactory, ExchangeFactory, ListingFactory, SymbolFactory
 
@@ -26,6 +28,11 @@ SETTLED_MS = NOW_MS - 3 * MINUTE_MS
 @pytest.fixture(autouse=True)
 def _no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingestion.backfill.current_app.send_task", lambda *_, **__: None)
+
+
+@pytest.fixture(autouse=True)
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap_orders, "_told", set())
 
 
 def listed(symbol: str, **fields: Any) -> None:
@@ -87,6 +94,31 @@ def test_order_missing_who_misses_most_comes_first(monkeypatch: pytest.MonkeyPat
     day = TimeRange(start_ms=NOW_MS - 90_000_000, end_ms=SETTLED_MS - MINUTE_MS)
     coverage.mark(series, day)
     assert names(order_missing(now_ms=NOW_MS)) == ["B/USDT"]
+
+
+def test_order_missing_warns_once_of_a_symbol_that_cannot_be_ordered() -> None:
+    listed("A/USDT")
+    ListingFactory(
+        exchange=ExchangeFactory(name="upbit"), symbol=SymbolFactory(name="B/USDT"), quote="KRW"
+    )
+    with capture_logs() as logs:
+        assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT"]
+        assert order_missing(now_ms=NOW_MS) == []
+    warned = {
+        "event": "gaps.not_ordered",
+        "log_level": "warning",
+        "symbol": "B/USDT",
+        "error": "no enabled exchange lists B/USDT at a price we can convert",
+    }
+    assert [entry for entry in logs if entry["log_level"] != "info"] == [warned]
+    won = Listing.objects.filter(exchange__name="upbit")
+    won.update(quote="USDT")
+    assert names(order_missing(now_ms=NOW_MS)) == ["B/USDT"]
+    Backfill.objects.filter(symbol="B/USDT").delete()
+    won.update(quote="KRW")
+    with capture_logs() as logs:  # it could be ordered meanwhile: this is news
+        order_missing(now_ms=NOW_MS)
+    assert logs == [warned]
 
 
 def test_retry_failed_tries_again_what_is_stored_in_part_after_a_rest() -> None:
