@@ -15,6 +15,7 @@ from typing import Any, Literal
 import structlog
 from celery import current_app
 from django.db import DatabaseError
+from redis.exceptions import RedisError
 
 from ingestion import core_symbols, exchange_candles
 from ingestion.candle_sources import CandleError
@@ -112,11 +113,22 @@ def fetch(
     stop: Event,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Fetched:
-    """Fetch what an order still lacks, until ``stop``; how that went is noted."""
+    """Fetch what an order still lacks, until ``stop``; how that went is noted.
+
+    Where Redis is away it is not, and the status shows the fetch before: what came is stored.
+    """
     series = order.series
     found = _fetch(order, now_ms=now_ms, stop=stop, on_progress=on_progress)
     metrics.DATA_FETCHES.labels(found.outcome).inc()
-    _note(series, found.outcome, error=found.error, now_ms=now_ms)
+    try:
+        _note(series, found.outcome, error=found.error, now_ms=now_ms)
+    except RedisError as error:
+        log.warning(
+            "data_fetch.not_noted",
+            series=_field(series),
+            outcome=found.outcome,
+            error=str(error),
+        )
     if found.outcome == "failed":
         log.warning("data_fetch.failed", series=_field(series), error=found.error)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from structlog.testing import capture_logs
 
 from ingestion import candle_pages, core_symbols, data_sync, exchange_candles
 from ingestion.candle_pages import CandlePage
@@ -97,6 +98,21 @@ def test_fetch_that_is_stopped_goes_on_later(monkeypatch: pytest.MonkeyPatch) ->
     assert last().done_ms is None
     assert fetch() == "done"
     assert last().done_ms == NOW_MS
+
+
+@pytest.mark.parametrize("page", [{}, {"error": "no"}])
+def test_fetch_that_redis_cannot_note_went_as_it_went(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, page: dict[str, Any]
+) -> None:
+    answer(monkeypatch, **page)
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+    with capture_logs() as logs:
+        outcome = fetch()
+    assert outcome == ("failed" if page else "done")
+    [warned] = [entry for entry in logs if entry["event"] == "data_fetch.not_noted"]
+    assert (warned["log_level"], warned["outcome"]) == ("warning", outcome)
+    assert (warned["series"], "nowhere" in warned["error"]) == ("okx|BTC/USDT|1h", True)
+    assert Coverage.objects.exists()
 
 
 @pytest.mark.parametrize(
