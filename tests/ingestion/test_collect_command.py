@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from ingestion.collector import role_of
 from oracle import catalog, leader, trade_log
@@ -141,6 +141,12 @@ def test_command_collects_everything_of_the_catalogue_and_shows_holes(
         "okx BTC-USDT 2023-11-14T22:13:20.000+00:00 to 2023-11-14T22:13:21.000+00:00"
         " after 5 before 9 missing 3: not listed\n"
     )
+
+
+def test_command_holes_without_redis_is_an_error(settings: Any) -> None:
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+    with pytest.raises(CommandError, match=r"^Redis: .*nowhere"):
+        call_command("collect", "--holes")
 
 
 def test_command_ends_within_five_seconds_though_redis_hangs(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from redis.exceptions import RedisError
 
 from ingestion import backfill, backfill_run, candle_pages
 from ingestion.models import Backfill
@@ -131,6 +132,35 @@ def test_backfill_command_database_away_says_how_to_go_on(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(backfill_run, "run", run)
     with pytest.raises(CommandError, match=r"unexpectedly\nGo on with: .*--resume \d"):
+        command("backfill", SYMBOL, "--from", "-1h")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backfill", SYMBOL, "--from", "-1h"),
+        ("backfill", "--resume", "1"),
+        ("export", SYMBOL),
+        ("reconcile", SYMBOL, "--from", "-1h"),
+    ],
+)
+def test_command_without_a_database_is_an_error(words: tuple[str, ...]) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection refused\n\tIs the server running?")
+
+    with (
+        connection.execute_wrapper(away),
+        pytest.raises(CommandError, match=r"^The database: connection refused$"),
+    ):
+        command(*words)
+
+
+def test_backfill_command_redis_away_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise RedisError("Connection refused.")
+
+    monkeypatch.setattr(backfill_run, "run", run)
+    with pytest.raises(CommandError, match=r"^Redis: .*refused\.\nGo on with: .*--resume \d"):
         command("backfill", SYMBOL, "--from", "-1h")
 
 

@@ -15,7 +15,7 @@ from threading import Event
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -31,6 +31,7 @@ from rich.text import Text
 
 from ingestion import backfill, backfill_run
 from ingestion.backfill import BackfillError
+from ingestion.management import away
 from ingestion.models import Backfill
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from ingestion.registry import ADAPTERS
@@ -57,14 +58,14 @@ class Command(BaseCommand):
             "--resume", nargs="+", type=int, metavar="ID", help="go on with these backfills"
         )
 
+    @away.said()
     def handle(self, **options: Any) -> None:
         now_ms = time.time_ns() // 1_000_000
         rows = _reopened(options) if options["resume"] else _noted(options, now_ms)
         try:
             stopped = _work_all(rows)
-        except DatabaseError as error:
-            text = str(error).strip().splitlines()[0]
-            raise CommandError(f"The database: {text}\nGo on with: {_again(rows)}") from error
+        except away.ERRORS as error:
+            raise CommandError(f"{away.why(error)}\nGo on with: {_again(rows)}") from error
         self._report([Backfill.objects.get(pk=row.pk) for row in rows], stopped=stopped)
 
     def _report(self, rows: Sequence[Backfill], *, stopped: bool) -> None:

@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
 
 from ingestion.collector import Symbols, stand_by
+from ingestion.management import away
 from ingestion.registry import ADAPTERS
 from oracle import trade_log
 from oracle.catalog import Catalog, CatalogReader
@@ -50,7 +51,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         exchanges: Sequence[str] = options["exchange"] or list(ADAPTERS)
         if options["holes"]:
-            for line in hole_lines(exchanges):
+            with away.said():
+                lines = hole_lines(exchanges)
+            for line in lines:
                 self.stdout.write(line)
             return
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ingestion.management import away
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from market import export, timeframes
 from market.coverage import INDEX
@@ -49,6 +50,7 @@ class Command(BaseCommand):
             "--exchange", default=INDEX, help="whose candles: index (default), binance, …"
         )
 
+    @away.said()
     def handle(self, **options: Any) -> None:
         try:
             exchange = None if options["exchange"] == INDEX else options["exchange"]

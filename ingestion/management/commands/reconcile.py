@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion import reconcile
+from ingestion.management import away
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from ingestion.reconcile import Comparison, Difference
 from ingestion.window import NotListedError, make_plan
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--exchange", action="append", default=[], help="only this; repeatable")
         parser.add_argument("--json", action="store_true", help="one JSON object a comparison")
 
+    @away.said()
     def handle(self, **options: Any) -> None:
         now_ms = time.time_ns() // 1_000_000
         try:
