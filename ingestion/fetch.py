@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,8 +19,7 @@ from django.conf import settings
 from ingestion import breaker, budget, http, suspects
 from ingestion.adapter import Adapter, Answer, Parsed, Refusal, Request, UnreadableError, Unresolved
 from ingestion.registry import ADAPTERS
-from oracle import locks, metrics, ticker_book
-from oracle.catalog import CatalogReader
+from oracle import catalog, locks, metrics, ticker_book
 from oracle.values import ErrorCode, Ticker
 
 EVERY_MS = 1_000
@@ -47,7 +45,7 @@ class Outcome:
 
 def fetch_tickers(exchange: str, *, now_ms: int) -> Outcome:
     """Fetch and store the tickers of one exchange, once a second however often it is called."""
-    wanted = _catalog().current().exchange_symbols.get(exchange)
+    wanted = catalog.current().exchange_symbols.get(exchange)
     adapter = ADAPTERS.get(exchange)
     if wanted is None or adapter is None:
         return Outcome(exchange=exchange, skipped="disabled")
@@ -67,11 +65,6 @@ def base_url(adapter: Adapter) -> str:
         return f"{settings.SIMULATOR_URL.rstrip('/')}/{adapter.NAME}{path}"
     configured: str = settings.EXCHANGE_REST_URLS.get(adapter.NAME, "")
     return (configured or adapter.REST_URL).rstrip("/")
-
-
-@cache
-def _catalog() -> CatalogReader:
-    return CatalogReader()
 
 
 def _skip(exchange: str, why: Skip) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -23,13 +23,6 @@ from oracle.values import ErrorCode
 NOW_MS = 1_790_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
 Reply = Callable[[Request], Answer]
-
-
-@pytest.fixture(autouse=True)
-def _own_catalog() -> Iterator[None]:
-    fetch._catalog.cache_clear()
-    yield
-    fetch._catalog.cache_clear()
 
 
 def publish(exchange: str = "binance", symbols: tuple[str, ...] = SYMBOLS) -> None:

@@ -24,13 +24,6 @@ from oracle.values import ErrorCode
 QUOTE = dict.fromkeys(ADAPTERS, "USDT") | {"upbit": "KRW", "coinbase": "USD", "kraken": "USD"}
 
 
-@pytest.fixture(autouse=True)
-def _own_catalog() -> Iterator[None]:
-    fetch._catalog.cache_clear()
-    yield
-    fetch._catalog.cache_clear()
-
-
 def publish(*names: str, more: tuple[str, ...] = ()) -> None:
     listings = tuple(
         CatalogListing(exchange=name, exchange_symbol=native, symbol=native, quote=QUOTE[name])
