@@ -60,11 +60,11 @@ class Doors:
             return await self._discover(exchange)
         if scope["method"] != "POST":
             error = RpcError(405, "405", f"POST it: {scope['method']} means nothing here")
-            return await self._fail(exchange, None, error, ((b"allow", b"POST, OPTIONS"),))
+            return await self._refuse(exchange, error, (b"allow", b"POST, OPTIONS"))
         try:
             text = await _read_body(exchange, receive)
         except RpcError as error:
-            return await self._fail(exchange, None, error, ((b"connection", b"close"),))
+            return await self._refuse(exchange, error, (b"connection", b"close"))
         if text is None:
             return
         if path == "/netron/invoke":
@@ -73,6 +73,13 @@ class Doors:
             await self._batch(exchange, text)
         else:
             await self._authenticate(exchange, text)
+
+    async def _refuse(
+        self, exchange: Exchange, error: RpcError, header: tuple[bytes, bytes]
+    ) -> None:
+        """Answer what is not even read, with the header that belongs to it, and count it."""
+        verdict = await exchange.count(self._limiter, SCOPE)
+        await self._fail(exchange, None, _limited(verdict) or error, (header,))
 
     # --- one call ---
 

@@ -621,6 +621,19 @@ def test_limit_counts_garbage(server, settings):
     assert statuses == [400, 400, 429]
 
 
+def test_limit_counts_what_is_not_even_read(server, settings):
+    settings.RATE_LIMIT_PER_MINUTE = 4
+    large = b" " * (rpc_requests.MAX_BODY_BYTES + 1)
+    answers = [
+        *(server.get("/netron/invoke") for _ in range(2)),
+        *(server.post("/netron/invoke", large) for _ in range(3)),
+        server.get("/netron/batch"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [405, 405, 413, 413, 429, 429]
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers[4:])
+
+
 def test_limit_is_the_shared_one(server, redis_prefix):
     ask(server, "getPrice", {"pair": "btc-usdt"})
 
