@@ -106,11 +106,13 @@ class PriceChange(APIView):
         params = request.query_params
         now_ms = time.time_ns() // 1_000_000
         period = query.choice(params, "period", schema.PERIODS, default=_period(params))
-        from_ms, to_ms = _span(params, now_ms=now_ms)
         if period != CUSTOM:
+            _refuse_bounds(params)
             from_ms, to_ms = now_ms - PERIODS_MS[period], now_ms + 1
         elif params.get("from") is None:
             raise query.invalid("from", None, "unix seconds where the period is custom")
+        else:
+            from_ms, to_ms = _span(params, now_ms=now_ms)
         found = changes.change(name, from_ms=from_ms, to_ms=to_ms)
         if found is None:
             message = f"{name} has no stored prices in that time"
@@ -174,6 +176,13 @@ class PriceHistory(APIView):
 def _period(params: Mapping[str, str]) -> str:
     """The period of a request that names none: its `from`, or a day."""
     return "24hours" if params.get("from") is None else CUSTOM
+
+
+def _refuse_bounds(params: Mapping[str, str]) -> None:
+    """Raise the 400 for a `from` or `to` beside a period that ends now: it would change nothing."""
+    for field in ("from", "to"):
+        if (value := params.get(field)) is not None:
+            raise query.invalid(field, value, "left out, unless the period is custom")
 
 
 def _span(params: Mapping[str, str], *, now_ms: int) -> tuple[int, int]:

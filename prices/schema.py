@@ -48,7 +48,8 @@ PERIOD = (
         "period",
         str,
         enum=list(PERIODS),
-        description="Up to now, or `custom`: `from` to `to`. Default: 24hours, without `from`.",
+        description="Up to now, without `from` and `to`; or `custom`: `from` to `to`. "
+        "Default: `custom` with `from`, else 24hours.",
     ),
     *_TIMES,
 )

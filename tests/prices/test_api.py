@@ -344,7 +344,10 @@ def test_change_of_nothing_is_unavailable(client):
         ({"period": "custom"}, "from"),
         ({"from": "x"}, "from"),
         ({"from": 5, "to": 4}, "from"),
-        ({"to": -1}, "to"),
+        ({"from": 5, "to": -1}, "to"),
+        ({"period": "24hours", "from": 5}, "from"),
+        ({"period": "30days", "to": 5}, "to"),
+        ({"to": 5}, "to"),
     ],
 )
 def test_change_bad_input_names_the_field(client, query, field):
