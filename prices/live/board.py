@@ -16,6 +16,8 @@ from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from market import query
+from market.query import ApiError
 from market.symbols import UnknownSymbolError, resolve, slug
 from oracle import keys
 from oracle.catalog import Catalog
@@ -24,6 +26,8 @@ from prices.live.entry import Entry, Kind
 # A Redis that did not answer is not asked again for each request.
 PAUSE_SECONDS = 0.5
 MAX_TEXT = 64  # as long as `market.query` reads a symbol
+# In one request or message: looking up each costs a little, and everybody else's turn.
+MAX_SYMBOLS = 1_000
 
 Listener = Callable[[Entry], None]
 
@@ -60,6 +64,20 @@ class Board:
             return resolve(text, self.catalog.names)
         except UnknownSymbolError:
             return None
+
+    def symbols(self, texts: Iterable[str]) -> frozenset[str]:
+        """The symbols that ``texts`` mean, MAX_SYMBOLS at most.
+
+        Raises ApiError: 400, 404 for the first that is unknown, 503 while none is known.
+        """
+        if not self.names:
+            message = "no symbols are known yet: try again in a moment"
+            raise ApiError(503, "REDIS_UNAVAILABLE", message)
+        wanted = set(texts)
+        if len(wanted) > MAX_SYMBOLS:
+            message = f"at most {MAX_SYMBOLS} symbols at once, got {len(wanted)}"
+            raise ApiError(400, "BAD_REQUEST", message)
+        return frozenset(self.symbol(text) or query.symbol(text, self.catalog) for text in wanted)
 
     def price(self, name: str, now_ms: int) -> Entry | None:
         """The spot index of a symbol; None when there is none."""

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from market.query import ApiError
 
+SCOPE = "stream"  # of the limiter, for the beginning of one
 # When a client that was refused may try again: nobody knows when it ends a stream of its own.
 RETRY_AFTER_SECONDS = 5
 

@@ -2,8 +2,9 @@
 
 One message is one JSON object. ``{"subscribe": ["btc-usdt"]}``, ``{"unsubscribe": […]}``;
 ``{"id", "service", "method": "streamPrices", "input": {"pairs": […]}}``, and to end that
-``{"id", "cancel": true}``. A client that sends garbage, or more messages than it may, is told so,
-and after MAX_ERRORS left alone.
+``{"id", "cancel": true}``. A pair of it that has no price yet is told in ``{"id", "error"}``, which
+ends nothing. A client that sends garbage, or more messages than it may, is told so, and after
+MAX_ERRORS left alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from prices.live.frame import Frame, is_welcome, peer_address, retry_after, wait
 from prices.live.hub import CLIENTS, Batch, Hub, price_text
 from prices.live.limiter import Limiter
 from prices.live.outbox import DROPPED, Outbox, dropper
-from prices.live.places import Places
-from prices.live.sse import SCOPE, wanted_symbols
+from prices.live.places import SCOPE, Places
 from prices.rpc.errors import RpcError
 from prices.rpc.quotes import quote_or_error
 from prices.rpc.requests import MAX_DEPTH, MAX_ID, depth, read_pairs
@@ -128,7 +128,8 @@ class Client:
         self._outbox = outbox
         self._frame = frame
         self._symbols: frozenset[str] = frozenset()
-        # By id: the symbols of each streamPrices, and the last quote that it sent of each.
+        # By id: the symbols of each streamPrices, and the last quote that it sent of each, or the
+        # code of the error in its place.
         self._streams: dict[str, dict[str, bytes]] = {}
         self._allowance = Allowance(settings.STREAM_MESSAGES_PER_MINUTE, now=time.monotonic())
         self._errors = 0
@@ -158,9 +159,13 @@ class Client:
         self._outbox.close()
 
     def _send_quote(self, stream_id: str, name: str, sent: dict[str, bytes], now_ms: int) -> None:
+        """Send a pair's quote if it is news; before its first, once, why there is none yet."""
         quote = quote_or_error(self._board, name, now_ms)
         if isinstance(quote, RpcError):
-            return  # the one that was sent says how old it is
+            if not sent[name]:  # else the quote that was sent says how old it is
+                sent[name] = quote.code.encode()
+                self._send({"id": stream_id, "error": quote.body()})
+            return
         data = bytes(quote)
         if data != sent[name]:
             sent[name] = data
@@ -299,7 +304,7 @@ def _names(texts: list[Any], board: Board) -> frozenset[str]:
     for text in texts:
         if not isinstance(text, str):
             raise ApiError(400, "BAD_REQUEST", "symbols are texts such as btc-usdt")
-    return wanted_symbols(texts, board)
+    return board.symbols(texts)
 
 
 def _with_details(body: dict[str, Any], details: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from django.http import QueryDict
 
-from market import query
 from market.query import ApiError
 from prices.live.board import Board
 from prices.live.frame import Exchange, Frame, peer_address
 from prices.live.hub import CLIENTS, Batch, Hub, Symbols, event_bytes
 from prices.live.limiter import Limiter
 from prices.live.outbox import Outbox, dropper
-from prices.live.places import Places
+from prices.live.places import SCOPE, Places
 
 PATH = "/api/v1/stream"
-SCOPE = "stream"
 # When a client whose connection ended comes back: not all of them at the same moment.
 RETRY_MS = (500, 2_500)
 MAX_QUERY = 65_536
-# In one request or message: looking up each costs a little, and everybody else's turn.
-MAX_SYMBOLS = 1_000
 _BEAT = b": still here\n\n"
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -94,7 +90,7 @@ class Events:
         text = QueryDict(scope["query_string"]).get("symbols")
         if text is None:
             return None
-        return wanted_symbols(text.split(","), self._board)
+        return self._board.symbols(text.split(","))
 
     def _first(self, exchange: Exchange, symbols: Symbols) -> bytes:
         """What a client gets at once: what it missed where that is known, else all prices."""
@@ -139,15 +135,3 @@ async def _until_gone(receive: Any, outbox: Outbox) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     outbox.close()
-
-
-def wanted_symbols(texts: Iterable[str], board: Board) -> frozenset[str]:
-    """The symbols meant by ``texts``. Raises ApiError for the first that is unknown."""
-    if not board.names:
-        message = "no symbols are known yet: try again in a moment"
-        raise ApiError(503, "REDIS_UNAVAILABLE", message)
-    wanted = set(texts)
-    if len(wanted) > MAX_SYMBOLS:
-        message = f"at most {MAX_SYMBOLS} symbols at once, got {len(wanted)}"
-        raise ApiError(400, "BAD_REQUEST", message)
-    return frozenset(board.symbol(text) or query.symbol(text, board.catalog) for text in wanted)

@@ -11,7 +11,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from prices.live import outbox, sockets
-from tests.prices.live.conftest import put, put_rate, wait_for
+from tests.prices.live.conftest import now_ms, put, put_rate, wait_for
+
+STALE_MS = 600_000
 
 
 def open_socket(server, path="/ws/prices"):
@@ -64,6 +66,7 @@ def test_subscribe_gives_the_current_price_then_each_update(server):
         ({"subscribe": [1]}, "texts"),
         ({"subscribe": ["nope"]}, "unknown symbol"),
         ({"subscribe": [None]}, "texts"),
+        ({"subscribe": [f"btc-{n}" for n in range(1_001)]}, "at most 1000 symbols"),
         ("[" * 101 + "]" * 101, "nested"),
         ("[" * 20_000, "nested"),
         ('{"subscribe": [1e999999]}', "texts"),
@@ -175,6 +178,32 @@ def test_stream_prices_gives_the_trade_rate_where_there_is_one(server):
         at = put_rate("78", at=at + 1)
 
         assert hear(client)["data"] == {"pair": "btc-usdt", "price": 78, "timestamp": at}
+
+
+def test_stream_prices_tells_once_of_a_pair_without_a_price_and_goes_on(server):
+    with open_socket(server) as client:
+        stream(client, pairs=("eth-usdt", "btc-usdt"))
+        error = hear(client)
+        assert (error["id"], error["error"]["code"]) == ("s", "PRICE_1002")
+        assert error["error"]["details"]["pair"] == "eth-usdt"
+        assert hear(client)["data"]["pair"] == "btc-usdt"
+
+        put("9", symbol="ETH/USDT", age_ms=STALE_MS)  # as good as none
+        at = put("8", symbol="ETH/USDT")
+        assert hear(client) == {
+            "id": "s",
+            "data": {"pair": "eth-usdt", "price": 8, "timestamp": at},
+        }
+
+
+def test_stream_prices_of_a_stale_pair_says_how_old_it_is(server):
+    put("9", symbol="ETH/USDT", age_ms=STALE_MS)
+    wait_for(lambda: server.board.price("ETH/USDT", now_ms()) is not None)
+    with open_socket(server) as client:
+        stream(client, pairs=("eth-usdt",))
+        error = hear(client)["error"]
+
+        assert (error["code"], error["details"]["ageMs"] >= STALE_MS) == ("PRICE_1003", True)
 
 
 def test_stream_prices_ends_when_cancelled_and_others_go_on(server):

@@ -114,6 +114,7 @@ def test_stream_without_symbols_is_all(server):
         ("?symbols=nope", 404, "SYMBOL_UNKNOWN"),
         ("?symbols=btc-usdt,nope", 404, "SYMBOL_UNKNOWN"),
         ("?symbols=", 400, "INVALID_PARAMETER"),
+        (f"?symbols={','.join(map(str, range(1_001)))}", 400, "BAD_REQUEST"),
         ("?symbols=btc-usdt,,", 400, "INVALID_PARAMETER"),
     ],
 )
