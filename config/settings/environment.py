@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _PATIENCE = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
+_ONLY_DB = re.compile(r"(db=[0-9]+)?")
 
 
 def one_of(*choices: str) -> Any:
@@ -83,11 +85,18 @@ def check_networks(name: str, texts: list[str]) -> None:
 
 
 def check_redis(url: str) -> str:
-    """``url`` if it is one redis-py can read."""
-    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+    """``url`` if it is one that redis-py can read, and kombu as `broker_url` spells it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
         raise ImproperlyConfigured(
             f"environment: REDIS_URL must start with redis://, rediss:// or unix://, "
             f"got {_scheme(url)!r}"
+        )
+    # Other options redis-py would read as what they are, and kombu as text.
+    if parts.scheme == "unix" and not _ONLY_DB.fullmatch(parts.query):
+        raise ImproperlyConfigured(
+            "environment: REDIS_URL: unix:///path/redis.sock may end in ?db=NUMBER, "
+            "and in nothing else"
         )
     return url
 
@@ -97,8 +106,9 @@ def broker_url(redis_url: str) -> str:
     parts = urlsplit(redis_url)
     if parts.scheme != "unix":
         return redis_url
+    user, at, _ = parts.netloc.rpartition("@")  # and password
     number = parts.query.removeprefix("db=") or "0"
-    return f"redis+socket://{parts.path}?virtual_host={number}"
+    return f"redis+socket://{user}{at}{parts.path}?virtual_host={number}"
 
 
 def _scheme(url: str) -> str:

@@ -1,8 +1,12 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Connection
+from kombu.transport.redis import Channel
+from redis.connection import parse_url
 
 from config import embedded
 from config.embedded import EmbeddedError
@@ -35,6 +39,31 @@ def test_settings_and_celery_find_the_same_sockets():
         broker_url(embedded.redis_url(home))
         == "redis+socket:///srv/oracle/run/redis.sock?virtual_host=0"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password", "db"),
+    [
+        ("unix:///srv/redis.sock", None, None, 0),
+        ("unix:///srv/redis.sock?db=3", None, None, 3),
+        ("unix://:p%40w%2F@/srv/redis.sock?db=3", None, "p@w/", 3),
+        ("unix://oracle:secret@/srv/redis.sock", "oracle", "secret", 0),
+    ],
+)
+def test_celery_reads_a_socket_as_redis_py_does(url, user, password, db):
+    expected = {"path": "/srv/redis.sock", "username": user, "password": password, "db": db}
+    ours = {"username": None, "password": None, "db": 0} | parse_url(check_redis(url))
+    assert {name: ours[name] for name in expected} == expected
+    channel: Any = Channel.__new__(Channel)  # its __init__ would connect
+    channel.connection = SimpleNamespace(client=Connection(broker_url(url)), default_port=6379)
+    theirs = channel._connparams()
+    assert {name: theirs[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("query", ["db=1&socket_timeout=3", "timeout=3", "db=", "db=x", "db=1&"])
+def test_a_socket_of_redis_with_options_of_its_own_is_refused(query):
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_URL: .*\?db=NUMBER"):
+        check_redis(f"unix://:secret@/srv/redis.sock?{query}")
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/oracle", "sqlite:///db.sqlite3"])
