@@ -21,12 +21,15 @@ from market.revisions import Drift, Fingerprint, StaleRollupError
 from oracle.values import RESOLUTIONS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from backtests.engine.candles import Candles
 
 _INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
 # PostgreSQL's binary COPY: a header, then rows of a field count and six fields of eight bytes, each
 # after its length, then a trailer. https://www.postgresql.org/docs/15/sql-copy.html
-_HEADER_BYTES, _TRAILER_BYTES = 19, 2
+_HEADER_BYTES, _TRAILER = 19, b"\xff\xff"
+_BODY_BYTES = 1_000_000  # that are held before the rows in them are taken out
 _FIELDS = ("time_ms", "open", "high", "low", "close", "volume")
 
 
@@ -91,14 +94,12 @@ def read(series: Series, whole: TimeRange, *, now_ms: int, running: Running) -> 
     if not fingerprint.row_count:
         raise JobError(f"no candles: {exchange_candles.named(series, whole)} is empty")
     try:
-        candles = _read(series, whole, running)
+        candles = _read(series, whole, fingerprint.row_count, running)
     except ValueError as error:
         raise JobError(f"{exchange_candles.named(series, whole)}: {error}") from error
     # A snapshot would do with one reading, but rollups that are due cannot be made inside of one.
-    if len(candles) != fingerprint.row_count or fingerprint != _fingerprint(
-        series, whole, now_ms=now_ms, running=running
-    ):
-        raise JobError("the candles changed while they were read", retryable=True)
+    if fingerprint != _fingerprint(series, whole, now_ms=now_ms, running=running):
+        raise _changed()
     return Dataset(series=series, whole=whole, candles=candles, fingerprint=fingerprint)
 
 
@@ -152,14 +153,22 @@ def _asking(claim: Claim) -> str | None:
     return f"job {claim.job_id}" if claim.parent_id is None and claim.attempt == 1 else None
 
 
-def _read(series: Series, whole: TimeRange, running: Running) -> Candles:
-    """The candles of a range as arrays, without a Python object for each."""
+def _read(series: Series, whole: TimeRange, count: int, running: Running) -> Candles:
+    """The ``count`` candles of a range as arrays, without a Python object for each.
+
+    What came is taken out in between: all of it is half as large again as the arrays. Raises
+    JobError where there are more or fewer by now.
+    """
     import numpy as np
 
     from backtests.engine.candles import Candles
 
     query, params = _query(series, whole)
-    body = bytearray()
+    columns: dict[str, Any] = {
+        name: np.empty(count, np.int64 if name == "time_ms" else np.float64) for name in _FIELDS
+    }
+    row = _row()
+    body, filled, header = bytearray(), 0, _HEADER_BYTES
     with (
         connection.cursor() as cursor,
         cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", params) as copy,
@@ -167,34 +176,50 @@ def _read(series: Series, whole: TimeRange, running: Running) -> Candles:
         for block in copy:
             body += block
             running.check()
-    kinds = [(">i8" if name == "time_ms" else ">f8") for name in _FIELDS]
-    row = np.dtype(
-        [
-            ("count", ">i2"),
-            *(
-                field
-                for name, kind in zip(_FIELDS, kinds, strict=True)
-                for field in ((f"{name}_length", ">i4"), (name, kind))
-            ),
-        ]
-    )
-    rows = np.frombuffer(body, dtype=row, offset=_HEADER_BYTES, count=_count(body, row.itemsize))
-    column = {name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name in _FIELDS}
-    return Candles(
-        time_ms=column["time_ms"],
-        open=column["open"],
-        high=column["high"],
-        low=column["low"],
-        close=column["close"],
-        volume=column["volume"],
-    )
-
-
-def _count(body: bytearray, row_bytes: int) -> int:
-    count, rest = divmod(len(body) - _HEADER_BYTES - _TRAILER_BYTES, row_bytes)
-    if rest:
+            if len(body) > _BODY_BYTES:
+                del body[:header]
+                filled += _take(body, row, columns, filled)
+                header = 0
+    del body[:header]
+    filled += _take(body, row, columns, filled)
+    if body != _TRAILER:
         raise ValueError("the database's binary rows are not of eight bytes a field")
+    if filled != count:
+        raise _changed()
+    return Candles(**columns)
+
+
+def _row() -> np.dtype[np.void]:
+    """A row as it comes: big-endian."""
+    import numpy as np
+
+    fields = [("count", ">i2")]
+    for name in _FIELDS:
+        kind = ">i8" if name == "time_ms" else ">f8"
+        fields += [(f"{name}_length", ">i4"), (name, kind)]
+    return np.dtype(fields)
+
+
+def _take(body: bytearray, row: np.dtype[np.void], columns: Mapping[str, Any], filled: int) -> int:
+    """Take the whole rows out of ``body``, into the columns behind the ``filled`` ones: how many.
+
+    Raises JobError where the columns have no room for them.
+    """
+    import numpy as np
+
+    count = len(body) // row.itemsize
+    rows = np.frombuffer(body, dtype=row, count=count)
+    for name, column in columns.items():
+        if filled + count > len(column):
+            raise _changed()
+        column[filled : filled + count] = rows[name]
+    del rows  # or the body could not be shortened
+    del body[: count * row.itemsize]
     return count
+
+
+def _changed() -> JobError:
+    return JobError("the candles changed while they were read", retryable=True)
 
 
 def _query(series: Series, whole: TimeRange) -> tuple[str, list[object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -21,7 +22,7 @@ from market.coverage import INDEX, Series, mark
 from market.models import DataRevision, ExchangeCandle
 from market.ranges import TimeRange
 from tests.backtests.series import HOUR_MS, START_MS, walk
-from tests.backtests.stored import SYMBOL, hours, rows, store
+from tests.backtests.stored import SYMBOL, hours, nobody, rows, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("artifacts_dir")]
 
@@ -127,8 +128,8 @@ def test_prepare_candles_that_change_meanwhile_are_read_another_time(
     store(CANDLES)
     read = data._read
 
-    def disturbed(series: Series, whole: TimeRange, running: Running) -> Any:
-        found = read(series, whole, running)
+    def disturbed(*args: Any) -> Any:
+        found = read(*args)
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE {hours()} SET volume = volume + 1 WHERE time = %s", [first])
         return found
@@ -137,6 +138,14 @@ def test_prepare_candles_that_change_meanwhile_are_read_another_time(
     monkeypatch.setattr(data, "_read", disturbed)
     with pytest.raises(JobError, match="changed while they were read") as caught:
         prepare()
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("count", [BARS - 1, BARS + 1])
+def test_prepare_other_count_than_a_moment_ago_is_read_another_time(count: int):
+    store(CANDLES)
+    with pytest.raises(JobError, match="changed while they were read") as caught:
+        data._read(OURS, WHOLE, count, nobody())
     assert caught.value.retryable
 
 
@@ -158,8 +167,37 @@ def test_prepare_told_to_stop_stops():
     with pytest.raises(StoppedError):  # in the middle of the rows
         data.read(THEIRS, WHOLE, now_ms=NOW_MS, running=one)
     with pytest.raises(StoppedError):
-        data._read(THEIRS, WHOLE, one)
+        data._read(THEIRS, WHOLE, BARS, one)
     assert len(prepare(THEIRS).candles) == BARS  # the connection is as good as before
+
+
+def test_prepare_holds_little_more_than_the_arrays_that_it_makes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    count = 100_000
+    numbers = ", ".join(["1::float8"] * 5)
+    query = f"SELECT {START_MS} + n::int8 * {HOUR_MS}, {numbers} FROM generate_series(1, %s) AS n"
+    monkeypatch.setattr(data, "_query", lambda *_: (query, [count]))
+    tracemalloc.start()
+    try:
+        candles = data._read(OURS, WHOLE, count, nobody())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    arrays = sum(getattr(candles, name).nbytes for name in FIELDS)
+    assert (len(candles), arrays) == (count, count * 48)
+    assert candles.time_ms[[0, -1]].tolist() == [START_MS + n * HOUR_MS for n in (1, count)]
+    assert peak < 1.3 * arrays
+
+
+@pytest.mark.parametrize("volume", ["NULL::float8", "1::float4"])
+def test_prepare_rows_that_are_not_as_agreed_are_refused(
+    volume: str, monkeypatch: pytest.MonkeyPatch
+):
+    query = f"SELECT {START_MS}::int8, {'1::float8, ' * 4}{volume} FROM generate_series(1, 3)"
+    monkeypatch.setattr(data, "_query", lambda *_: (query, []))
+    with pytest.raises(ValueError, match="not of eight bytes a field"):
+        data._read(OURS, WHOLE, 3, nobody())
 
 
 def test_prepare_unknown_timeframe_of_an_exchange_is_no_retry():
