@@ -164,7 +164,7 @@ class Leaderboard(APIView):
     )
     def get(self, request: Request) -> Response:
         params = request.query_params
-        limit = asked.limit(params)
+        limit = query.row_limit(params, default=asked.DEFAULT_LIMIT)
         objective = None
         if params.get("objective"):
             objective = query.choice(params, "objective", schema.OBJECTIVES, default="")

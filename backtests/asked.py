@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from market.query import ApiError, invalid
 MAX_BODY_BYTES = 1_048_576  # a space of thousands of values
 MAX_KEY_CHARS = 200
 MAX_WORKSPACE_CHARS = 64
-DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1_000, 1_000_000
+DEFAULT_LIMIT = 50
 TUNE, WFO = JobType.TUNE.value, JobType.WFO.value
 RUN_TYPES = (TUNE, WFO)
 
@@ -29,7 +29,10 @@ _STATUSES = tuple(map(str, Status.values))
 
 def body(request: Request) -> Mapping[str, Any]:
     """The JSON object that was sent. Raises ApiError, and ParseError for what is none."""
-    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:  # from a server that lets it pass: uvicorn does not
+        raise ParseError("Content-Length must be a number of bytes") from None
     if length > MAX_BODY_BYTES:
         raise ApiError(
             413,
@@ -62,9 +65,22 @@ def digest(given: Mapping[str, Any]) -> str:
         raise ParseError("the body has half a surrogate pair, which is no text") from None
     except ValueError:
         raise ParseError("the body has a number beyond all bounds") from None
-    if "\\u0000" in text:
+    if any("\0" in each for each in _texts(given)):
         raise ParseError("the body has a NUL character")
     return sha256(data).hexdigest()
+
+
+def _texts(given: Mapping[str, Any]) -> Iterator[str]:
+    """Every name and text in a JSON value, however deep."""
+    left: list[Any] = [given]
+    while left:
+        match left.pop():
+            case str(text):
+                yield text
+            case Mapping() as fields:
+                left += [*fields, *fields.values()]
+            case list(items):
+                left += items
 
 
 def idempotency(request: Request, endpoint: str, given: Mapping[str, Any]) -> Idempotency | None:
@@ -129,22 +145,6 @@ def uuid(params: Mapping[str, str], field: str) -> UUID | None:
         raise invalid(field, text, example) from None
 
 
-def limit(params: Mapping[str, str]) -> int:
-    """How many rows to answer at most."""
-    found = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
-    return DEFAULT_LIMIT if found is None else found
-
-
 def paged(rows: QuerySet[Any], params: Mapping[str, str]) -> tuple[list[Any], dict[str, Any]]:
-    """A page of rows, and what says where the next one begins. Counts nothing."""
-    size = limit(params)
-    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows") or 0
-    found = list(rows[offset : offset + size + 1])
-    more = len(found) > size
-    meta = {
-        "count": min(len(found), size),
-        "limit": size,
-        "offset": offset,
-        "next": offset + size if more else None,
-    }
-    return found[:size], meta
+    """The page of rows that is asked for, and what says where the next one begins."""
+    return query.page(params, default_limit=DEFAULT_LIMIT).of(rows)

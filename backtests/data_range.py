@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backtests.fields import OrderError, known, moment_ms, refuse, text
-from ingestion import candle_sources
+from backtests.fields import OrderError, known, moment_ms, text
+from ingestion import candle_sources, core_symbols
 from ingestion.candle_sources import CandleError
+from ingestion.core_symbols import CoreSymbolError
 from market import timeframes
 from market.coverage import INDEX, Series
 from market.ranges import TimeRange
-from market.symbols import is_canonical
 
 FIELDS = ("exchange", "symbol", "timeframe", "start_ts", "end_ts")
 
@@ -24,9 +24,10 @@ def read(given: Mapping[str, Any], *, within: str = "") -> tuple[Series, TimeRan
     """
     known(given, FIELDS, within=within)
     exchange = text(given, "exchange", within=within).lower()
-    symbol = text(given, "symbol", within=within).upper().replace("-", "/")
-    if not is_canonical(symbol):
-        raise refuse(f"{within}symbol", given["symbol"], "a symbol such as BTC/USDT")
+    try:
+        [symbol] = core_symbols.canonical([text(given, "symbol", within=within)])
+    except CoreSymbolError as error:
+        raise OrderError(f"{within}symbol", str(error)) from error
     try:
         timeframe = timeframes.normalise(text(given, "timeframe", within=within))
     except timeframes.UnknownTimeframeError as error:

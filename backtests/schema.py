@@ -7,10 +7,12 @@ from typing import Any, get_args
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from backtests.asked import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, RUN_TYPES
+from backtests.asked import DEFAULT_LIMIT, RUN_TYPES
 from backtests.engine.registry import ENGINE_IDS
 from backtests.models import JobEvent, JobType, Status
 from backtests.search import Objective, Sampling
+from backtests.wfo_order import MAX_TESTED
+from market.query import MAX_OFFSET, MAX_ROWS
 from market.schema import ErrorAnswer, whole
 
 _REASONS = {
@@ -98,7 +100,8 @@ WfoOrder = inline_serializer(
                 "start_ts": _any("Where the folds begin.", required=False),
                 "end_ts": _any("Where they end.", required=False),
                 "leaderboard_top_k": serializers.IntegerField(
-                    required=False, help_text="Default: 10."
+                    required=False,
+                    help_text=f"Default: 10. Times the folds, at most {MAX_TESTED}.",
                 ),
                 "allow_partial": serializers.BooleanField(required=False),
             },
@@ -361,7 +364,7 @@ LeaderboardAnswer = inline_serializer(
 WORKSPACE = OpenApiParameter("workspace_id", str, description="Default: all.")
 _STATUS = OpenApiParameter("status", str, enum=_STATUSES)
 PAGE = (
-    OpenApiParameter("limit", whole(1, MAX_LIMIT), default=DEFAULT_LIMIT),
+    OpenApiParameter("limit", whole(1, MAX_ROWS), default=DEFAULT_LIMIT),
     OpenApiParameter("offset", whole(0, MAX_OFFSET), default=0),
 )
 RUNS_PARAMETERS = (
@@ -393,5 +396,5 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 LEADERBOARD_PARAMETERS = (
     WORKSPACE,
     OpenApiParameter("objective", str, enum=list(OBJECTIVES)),
-    OpenApiParameter("limit", whole(1, MAX_LIMIT), default=DEFAULT_LIMIT),
+    OpenApiParameter("limit", whole(1, MAX_ROWS), default=DEFAULT_LIMIT),
 )

@@ -146,7 +146,7 @@ class DataStatus(APIView):
     def get(self, request: Request) -> Response:
         params = request.query_params
         now_ms = time.time_ns() // 1_000_000
-        limit, offset = asked.page(params)
+        page = query.page(params, default_limit=asked.DEFAULT_LIMIT)
         names = sorted(
             symbol.name for symbol in query.current_catalog().symbols if not symbol.derived_from
         )
@@ -154,9 +154,9 @@ class DataStatus(APIView):
         if params.get("symbol"):
             name = _symbol(params)
             names, found = [each for each in names if each == name], found.filter(symbol__name=name)
-        rows = list(found[offset : offset + limit + 1])
-        statuses = data_status.of_core_symbols(rows[:limit])
-        index = [] if offset else data_status.of_index(names, now_ms=now_ms)
+        rows, meta = page.of(found)
+        statuses = data_status.of_core_symbols(rows)
+        index = [] if page.offset else data_status.of_index(names, now_ms=now_ms)
         return Response(
             {
                 "core_symbols": [
@@ -164,10 +164,10 @@ class DataStatus(APIView):
                         **shown.core_symbol(row),
                         "timeframes": [shown.series(each) for each in statuses[row.pk]],
                     }
-                    for row in rows[:limit]
+                    for row in rows
                 ],
                 "index": [shown.index_status(each) for each in index],
-                "meta": _meta(rows, limit=limit, offset=offset),
+                "meta": meta,
             }
         )
 
@@ -221,7 +221,7 @@ class Backfills(APIView):
     )
     def get(self, request: Request) -> Response:
         params = request.query_params
-        limit, offset = asked.page(params)
+        page = query.page(params, default_limit=asked.DEFAULT_LIMIT)
         found = Backfill.objects.all()
         if "status" in params:
             found = found.filter(
@@ -229,13 +229,8 @@ class Backfills(APIView):
             )
         if params.get("symbol"):
             found = found.filter(symbol=_symbol(params))
-        rows = list(found[offset : offset + limit + 1])
-        return Response(
-            {
-                "backfills": [shown.backfill(row) for row in rows[:limit]],
-                "meta": _meta(rows, limit=limit, offset=offset),
-            }
-        )
+        rows, meta = page.of(found)
+        return Response({"backfills": [shown.backfill(row) for row in rows], "meta": meta})
 
 
 class OneBackfill(APIView):
@@ -325,16 +320,6 @@ def _symbol(params: Mapping[str, str]) -> str:
 
 def _seconds(params: Mapping[str, str], field: str) -> int | None:
     return query.integer(params, field, least=0, most=query.MAX_SECONDS, unit="unix seconds")
-
-
-def _meta(rows: list[Any], *, limit: int, offset: int) -> dict[str, Any]:
-    more = len(rows) > limit
-    return {
-        "count": min(len(rows), limit),
-        "limit": limit,
-        "offset": offset,
-        "next": offset + limit if more else None,
-    }
 
 
 def _send(which: data_sync.Which, exchange: str | None) -> None:

@@ -9,13 +9,12 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from market import query
 from market.query import invalid
 
 MAX_BODY_BYTES = 65_536
 MAX_ITEMS = 50
 MAX_CHARS = 64
-DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET = 100, 1_000, 1_000_000
+DEFAULT_LIMIT = 100
 
 
 def body(request: Request) -> Mapping[str, Any]:
@@ -71,10 +70,3 @@ def texts(given: Mapping[str, Any], name: str, *, what: str) -> list[str]:
     if not all(isinstance(item, str) and 1 <= len(item) <= MAX_CHARS for item in value):
         raise invalid(name, value, accepted)
     return value
-
-
-def page(params: Mapping[str, str]) -> tuple[int, int]:
-    """How many rows to answer, and how many to leave out before them."""
-    limit = query.integer(params, "limit", least=1, most=MAX_LIMIT, unit="rows")
-    offset = query.integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows")
-    return DEFAULT_LIMIT if limit is None else limit, offset or 0

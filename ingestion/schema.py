@@ -7,13 +7,13 @@ from typing import Any, get_args
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from ingestion.asked import DEFAULT_LIMIT, MAX_ITEMS, MAX_LIMIT, MAX_OFFSET
+from ingestion.asked import DEFAULT_LIMIT, MAX_ITEMS
 from ingestion.core_symbols import ACTIONS
 from ingestion.data_sync import SCHEDULES, Outcome
 from ingestion.models import Backfill
 from ingestion.shown import MAX_GAPS
 from market import schema
-from market.query import MAX_SECONDS
+from market.query import MAX_OFFSET, MAX_ROWS, MAX_SECONDS
 from market.schema import ErrorAnswer
 
 _REASONS = {
@@ -241,7 +241,7 @@ class BackfillsAnswer(serializers.Serializer[Any]):
 _EXCHANGE = OpenApiParameter("exchange_id", str, description="Of this exchange only.")
 _SYMBOL = OpenApiParameter("symbol", str, description="Of this symbol only.")
 _PAGE = (
-    OpenApiParameter("limit", schema.whole(1, MAX_LIMIT), default=DEFAULT_LIMIT),
+    OpenApiParameter("limit", schema.whole(1, MAX_ROWS), default=DEFAULT_LIMIT),
     OpenApiParameter("offset", schema.whole(0, MAX_OFFSET), default=0),
 )
 CORE_SYMBOL_PARAMETERS = (

@@ -1,12 +1,14 @@
-"""What a request asks for: numbers, choices and symbols, or an error that teaches."""
+"""What a request asks for: numbers, pages, choices and symbols, or an error that teaches."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from rest_framework.exceptions import APIException
 
 from market import catalog as stored
@@ -17,6 +19,7 @@ from oracle.catalog import Catalog
 # Where milliseconds begin and seconds end: the year 2286.
 MAX_SECONDS = 9_999_999_999
 MAX_SHOWN = 64
+MAX_ROWS, MAX_OFFSET = 1_000, 1_000_000  # of a page of a list
 
 # int() would also read "1_000", " 5 " and digits of other scripts.
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -58,6 +61,39 @@ def integer(
     if _INTEGER.fullmatch(text) and least <= int(text) <= most:
         return int(text)
     raise invalid(field, text, f"a whole number of {unit} from {least} to {most}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """``limit`` rows of a list at most, from ``offset`` on."""
+
+    limit: int
+    offset: int
+
+    def of(self, rows: QuerySet[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The rows, and what says where the next ones begin. Counts nothing."""
+        found = list(rows[self.offset : self.offset + self.limit + 1])
+        more = len(found) > self.limit
+        meta = {
+            "count": min(len(found), self.limit),
+            "limit": self.limit,
+            "offset": self.offset,
+            "next": self.offset + self.limit if more else None,
+        }
+        return found[: self.limit], meta
+
+
+def page(params: Mapping[str, str], *, default_limit: int) -> Page:
+    """The page of a list that is asked for."""
+    limit = row_limit(params, default=default_limit)
+    offset = integer(params, "offset", least=0, most=MAX_OFFSET, unit="rows")
+    return Page(limit=limit, offset=offset or 0)
+
+
+def row_limit(params: Mapping[str, str], *, default: int) -> int:
+    """How many rows to answer at most."""
+    limit = integer(params, "limit", least=1, most=MAX_ROWS, unit="rows")
+    return default if limit is None else limit
 
 
 def choice(params: Mapping[str, str], field: str, accepted: Sequence[str], *, default: str) -> str:

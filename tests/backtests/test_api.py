@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
 
+from backtests import asked
 from backtests.models import Job, LeaderboardEntry
 from oracle.jsontext import decode
 from tests.backtests.asking import BASE, clerk, error, post, put
@@ -107,6 +110,8 @@ def test_wfo_too_few_folds_says_how_many(staff: Client):
         '{"seed": NaN}',
         '{"seed": ' + "9" * 5_000 + "}",
         '{"workspace_id": "a\\u0000b"}',
+        '{"a\\u0000b": 1}',
+        '{"param_space": {"fast": [1, {"min": ["\\u0000"]}]}}',
         '{"workspace_id": "\\ud800"}',
         b'{"workspace_id": "\xff"}',
     ],
@@ -129,6 +134,29 @@ def test_post_of_10_mb_is_refused_before_it_is_parsed(
 
     assert (told["status"], told["code"]) == (413, "TOO_LARGE")
     assert "1048576" in told["message"]
+
+
+def test_post_of_10_mb_is_refused_before_a_byte_is_read(staff: Client):
+    class Unread(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("it was read")
+
+    extra: dict[str, Any] = {"CONTENT_LENGTH": "10000000", "wsgi.input": Unread()}
+    answer = staff.generic("POST", f"{BASE}/tune", content_type="application/json", **extra)
+    assert (answer.status_code, error(answer)["code"]) == (413, "TOO_LARGE")
+
+
+@pytest.mark.parametrize("length", ["x", "9" * 5_000])
+def test_body_whose_length_is_no_number_is_400(length: str):
+    extra: dict[str, Any] = {"CONTENT_LENGTH": length}
+    request = RequestFactory().generic("POST", "/", "{}", "application/json", **extra)
+    with pytest.raises(ParseError, match="must be a number of bytes"):
+        asked.body(Request(request))
+
+
+def test_tune_text_that_spells_out_a_nul_holds_none(staff: Client):
+    told = error(post(staff, f"{BASE}/tune", tune_payload(workspace_id="a\\u0000b")))
+    assert told["details"] == {"field": "workspace_id"}
 
 
 def test_post_of_a_form_is_refused(staff: Client):

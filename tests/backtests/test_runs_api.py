@@ -89,6 +89,8 @@ def test_runs_are_narrowed_down_and_paged(staff: Client):
     assert ids(workspace_id="b") == ids(type="wfo") == ids(offset=1) == [str(wfo.pk)]
     assert ids(status="failed") == ids(limit=1) == [str(tune.pk)]
     assert len(ids(include_children="true")) == 3
+    meta = decode(staff.get(f"{BASE}/runs").content)["meta"]
+    assert meta == {"count": 2, "limit": 50, "offset": 0, "next": None}
 
 
 @pytest.mark.parametrize(
