@@ -46,10 +46,14 @@ class ArtifactError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Staged:
-    """A run's folder, while it is written. ``kinds`` of its files, by their relative path."""
+    """A run's folder, while it is written. ``kinds`` of its files, by their relative path.
+
+    Millions of rows take seconds: ``look`` is called for each and may raise, which ends it.
+    """
 
     claim: Claim
     folder: Path
+    look: Callable[[], None]
     kinds: dict[str, str] = field(default_factory=dict)
 
     def json(self, path: str, value: Mapping[str, Any], *, kind: str) -> None:
@@ -64,7 +68,9 @@ class Staged:
         with self._place(path, kind).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows(rows)
+            for row in rows:
+                self.look()
+                writer.writerow(row)
 
     def _place(self, path: str, kind: str) -> Path:
         place = self.folder / path
@@ -88,17 +94,19 @@ def folder(job_type: str, job_id: object) -> str:
 
 
 @contextmanager
-def staged(claim: Claim) -> Iterator[Staged]:
+def staged(claim: Claim, *, look: Callable[[], None] = lambda: None) -> Iterator[Staged]:
     """A folder to write a run's files into, on the disk at the end; removed where that fails.
 
+    ``look`` is called while it is written, and ends that by raising.
     One that is written and never kept, for the job was canceled meanwhile, is left for `prune`.
     """
     place = root() / STAGING / f"{claim.job_id}-{claim.attempt}-{secrets.token_hex(4)}"
     place.mkdir(parents=True)
     try:
-        yield Staged(claim=claim, folder=place)
+        yield Staged(claim=claim, folder=place, look=look)
         # Here, not where they are kept: that is in a transaction others wait for.
         for each in (place, *place.rglob("*")):
+            look()
             _sync(each)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)

@@ -13,7 +13,7 @@ met by drawing again. The trials are a function of their arguments alone, on any
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
@@ -110,8 +110,13 @@ def trials(
     max_trials: int,
     seed: int,
     sampling: Sampling = "latin_hypercube",
+    look: Callable[[], None] = lambda: None,
 ) -> Trials:
-    """The combinations to try. SearchError or ParameterError where nothing can be made of it."""
+    """The combinations to try. SearchError or ParameterError where nothing can be made of it.
+
+    Where hardly any keeps the constraints, finding them takes minutes: ``look`` is called all along
+    and may raise, which ends it.
+    """
     if type(max_trials) is not int or max_trials < 1:
         raise SearchError(f"max_trials must be a whole number of at least 1, got {max_trials!r}")
     if type(seed) is not int:
@@ -119,12 +124,13 @@ def trials(
     if sampling not in get_args(Sampling):
         raise SearchError(f"sampling must be one of {', '.join(get_args(Sampling))}")
     space = param_space_of(strategy(strategy_id), param_space)
-    valid = _counted(space)
+    valid = _counted(space, look)
     method: Method = "grid" if valid is not None and len(valid) <= max_trials else sampling
     if valid is not None and method == "grid":
         chosen: Iterator[tuple[int, ...]] = map(space.places, valid)
     else:
-        chosen = _sampled(space, valid, max_trials, Random(seed), latin=method != "random")
+        latin = method != "random"
+        chosen = _sampled(space, valid, max_trials, Random(seed), latin=latin, look=look)
     params = tuple(each for places in chosen if (each := space.params(places)) is not None)
     if not params:
         rules = ", ".join(each.text for each in space.strategy.constraints)
@@ -193,17 +199,28 @@ def _range(chosen: Strategy, name: str, values: Mapping[str, object]) -> Axis:
     return Axis(name=name, first=first, step=by, count=count)
 
 
-def _counted(space: Space) -> list[int] | None:
+def _counted(space: Space, look: Callable[[], None]) -> list[int] | None:
     """The numbers of the combinations that keep the constraints; None if too many to look at."""
+
+    def keeps(number: int) -> bool:
+        look()
+        return space.params(space.places(number)) is not None
+
     if space.size > COUNTED:
         return None
     if not space.strategy.constraints:
         return list(range(space.size))
-    return [each for each in range(space.size) if space.params(space.places(each)) is not None]
+    return list(filter(keeps, range(space.size)))
 
 
 def _sampled(
-    space: Space, valid: list[int] | None, count: int, random: Random, *, latin: bool
+    space: Space,
+    valid: list[int] | None,
+    count: int,
+    random: Random,
+    *,
+    latin: bool,
+    look: Callable[[], None],
 ) -> Iterator[tuple[int, ...]]:
     """``count`` distinct combinations, or as many as are found; valid ones if that is known.
 
@@ -211,6 +228,7 @@ def _sampled(
     """
     seen: set[tuple[int, ...]] = set()
     for places in _hypercube(space, count, random) if latin else ():
+        look()
         if places not in seen and space.params(places) is not None:
             seen.add(places)
             yield places
@@ -225,6 +243,7 @@ def _sampled(
     for _ in range(DRAWS_PER_TRIAL * count):
         if len(seen) == count:
             return
+        look()
         places = space.places(random.randrange(space.size))
         if places not in seen and space.params(places) is not None:
             seen.add(places)

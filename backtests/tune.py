@@ -62,10 +62,14 @@ def run(running: Running, *, now_ms: int) -> Done:
         raise JobError(f"{split} candles are too few to search: {MIN_IN_SAMPLE} are needed")
     found = find(order, dataset.candles.part(0, split), engine=engine, running=running)
     running.check()
-    leaders = [] if fold else _tested_leaders(found, order, dataset, split=split, engine=engine)
+    leaders: list[Tested] = []
+    if not fold:
+        leaders = _tested_leaders(
+            found, order, dataset, split=split, engine=engine, running=running
+        )
     outcome = Outcome(order=order, dataset=dataset, split=split, found=found, leaders=leaders)
     result = outcome.result(top_count=fold["top_count"] if fold else TOP_COUNT)
-    with artifacts.staged(claim) as files:
+    with artifacts.staged(claim, look=running.check) as files:
         tune_files.write(files, outcome, engine=engine, result=result)
     keep = files.keeper(revision=dataset.fingerprint.shown)
     post = leaderboard.poster(claim, order, outcome.entries)
@@ -99,7 +103,10 @@ def split_bar(count: int, oos_ratio: float) -> int:
 
 
 def find(order: TuneOrder, in_sample: Candles, *, engine: Engine, running: Running) -> Found:
-    """Try the combinations on these candles and choose. Raises JobError where none passes."""
+    """Try the combinations on these candles and choose.
+
+    Raises JobError where none passes, and StoppedError.
+    """
     try:
         trials = search.trials(
             order.strategy_id,
@@ -107,6 +114,7 @@ def find(order: TuneOrder, in_sample: Candles, *, engine: Engine, running: Runni
             max_trials=order.max_trials,
             seed=order.seed,
             sampling=order.sampling,
+            look=running.check,
         )
     except (SearchError, ParameterError) as error:
         raise JobError(f"param_space: {error}") from error
@@ -166,15 +174,23 @@ def run_on(
 
 
 def _tested_leaders(
-    found: Found, order: TuneOrder, dataset: Dataset, *, split: int, engine: Engine
+    found: Found,
+    order: TuneOrder,
+    dataset: Dataset,
+    *,
+    split: int,
+    engine: Engine,
+    running: Running,
 ) -> list[Tested]:
     """The winner and those next to it, out of sample; their order stays that of the search."""
     bars = (split, len(dataset.candles))
+
+    def tested(each: Ranked) -> Tested:
+        running.check()
+        return run_on(order, dataset.candles, each.result.params, bars=bars, engine=engine)
+
     eligible = [each for each in found.selection.ranked if each.score is not None]
-    return [
-        run_on(order, dataset.candles, each.result.params, bars=bars, engine=engine)
-        for each in eligible[:LEADER_COUNT]
-    ]
+    return [tested(each) for each in eligible[:LEADER_COUNT]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

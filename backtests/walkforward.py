@@ -83,7 +83,7 @@ def run(running: Running, *, now_ms: int) -> Done | Wait:
     except OrderError as error:
         raise JobError(f"bad payload: {error}") from error
     children = sorted(
-        # What each came to is read with its fold: of all at once it may be a hundred megabytes.
+        # What each came to is read with its fold: of all at once it may be megabytes.
         Job.objects.filter(parent_id=running.claim.job_id, type=JobType.TUNE).defer("result"),
         key=lambda child: child.payload[FOLD]["number"],
     )
@@ -237,7 +237,7 @@ def _bars(
 
 def _filed(outcome: Outcome, running: Running, *, engine: Engine) -> Done:
     claim = running.claim
-    with artifacts.staged(claim) as files:
+    with artifacts.staged(claim, look=running.check) as files:
         result = wfo_files.write(files, outcome, engine=engine)
     keep = files.keeper(revision=outcome.dataset.fingerprint.shown)
     leaders = [

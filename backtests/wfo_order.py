@@ -17,6 +17,7 @@ from oracle.values import RESOLUTIONS
 MAX_DAYS = 36_500
 MAX_FOLDS = 200
 MAX_TOP = 1_000
+MAX_TESTED = 10_000  # of all folds; what the result says of them stays below a megabyte
 MIN_TEST_BARS = 20  # fewer than a tune's own: they are judged together with the other folds'
 _WITHIN = "wfo_config."
 WFO_FIELDS = (
@@ -63,6 +64,12 @@ class WfoOrder:
                 f"{_WITHIN}step_days",
                 f"{self.windows.step_days} days make {len(found)} folds, at most {MAX_FOLDS} "
                 "are done",
+            )
+        if (tested := self.top_count * len(found)) > MAX_TESTED:
+            raise OrderError(
+                f"{_WITHIN}leaderboard_top_k",
+                f"{self.top_count} of each of {len(found)} folds are {tested} candidates, and at "
+                f"most {MAX_TESTED} are tested: {MAX_TESTED // len(found)} would do",
             )
 
     @classmethod

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from backtests import tune, work
 from backtests.engine.kernel import KernelEngine
+
+LeftAtFirstRow = Callable[[ModuleType], list[Any]]
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +41,40 @@ def artifacts_dir(nudges: list[str], tmp_path: Path, settings: Any) -> Path:
     """A folder for the artifacts of this test, whose jobs are told to nobody."""
     settings.ARTIFACTS_DIR = tmp_path / "artifacts"
     return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def left_at_first_row(monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAtFirstRow]:
+    """Have the worker told to leave once a module writes a run's equity; the rows it came to."""
+
+    def patched(module: ModuleType) -> list[Any]:
+        written: list[Any] = []
+        equity_rows = module.equity_rows
+
+        def leaving(*args: Any) -> Iterator[Any]:
+            for row in equity_rows(*args):
+                written.append(row)
+                work.leave()
+                yield row
+
+        monkeypatch.setattr(module, "equity_rows", leaving)
+        return written
+
+    yield patched
+    work._leaving.clear()
+
+
+@pytest.fixture
+def left_at_first_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Have the worker told to leave once a combination is tested; an item for each that was."""
+    tested: list[bool] = []
+    run_on = tune.run_on
+
+    def leaving(*args: Any, **options: Any) -> tune.Tested:
+        tested.append(True)
+        work.leave()
+        return run_on(*args, **options)
+
+    monkeypatch.setattr(tune, "run_on", leaving)
+    yield tested
+    work._leaving.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from backtests.artifacts import ArtifactError, Staged
 from backtests.job_orders import Order
 from backtests.jobs import Claim, LostError
 from backtests.models import Artifact, Job
+from backtests.work import StoppedError
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +73,23 @@ def test_finish_files_them_and_says_what_they_are():
         "abc",
         "default",
     )
+
+
+def test_staged_told_to_stop_writes_no_further_row():
+    written = []
+
+    def rows() -> Iterator[tuple[int]]:
+        for number in range(10):
+            written.append(number)
+            yield (number,)
+
+    def look() -> None:
+        if len(written) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError), artifacts.staged(take(), look=look) as one:
+        one.csv("trials.csv", ("a",), rows(), kind="trials")
+    assert (len(written), files()) == (3, [])
 
 
 def test_staged_that_fails_leaves_nothing():

@@ -109,6 +109,23 @@ def test_sample_of_nearly_nothing_finds_what_there_is():
     assert chosen.valid_count == 3_000
 
 
+@pytest.mark.parametrize("least", [1_951, 1_000], ids=["counted", "not counted"])
+def test_search_for_combinations_that_hardly_are_can_be_ended_all_along(least: int):
+    looks = []
+
+    def look() -> None:
+        looks.append(True)
+        if len(looks) == 1_000:
+            raise InterruptedError
+
+    space: dict[str, object] = {
+        "fast": {"min": least, "max": 2_000, "step": 1},
+        "slow": {"min": 2, "max": 2_000 - least + 2, "step": 1},
+    }
+    with pytest.raises(InterruptedError):
+        trials("sma_cross", space, max_trials=10, seed=1, look=look)
+
+
 @pytest.mark.parametrize(
     ("space", "said"),
     [

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from backtests import artifacts, data, engines, job_orders, jobs, search, tune, work
+from backtests import artifacts, data, engines, job_orders, jobs, search, tune, tune_files, work
 from backtests.data import Dataset
 from backtests.engine.candles import Candles
 from backtests.engine.config import EngineConfig
@@ -25,8 +25,10 @@ from backtests.handlers import HANDLERS
 from backtests.job_orders import Order
 from backtests.models import Artifact, Job, LeaderboardEntry, Status
 from backtests.strategies.sma_cross import STRATEGY
-from backtests.work import JobError
+from backtests.tune_order import TuneOrder
+from backtests.work import JobError, StoppedError
 from market.candles import to_datetime
+from tests.backtests.conftest import LeftAtFirstRow
 from tests.backtests.series import HOUR_MS, START_MS
 from tests.backtests.stored import hours, nobody, store, trending, tune_payload
 
@@ -335,6 +337,28 @@ def test_run_canceled_stops_within_a_second(stored: None, monkeypatch: pytest.Mo
     assert time.monotonic() - canceled < 1
     job.refresh_from_db()
     assert (job.status, Artifact.objects.count()) == (Status.CANCELED, 0)
+
+
+def test_find_told_to_stop_looks_for_no_further_combination():
+    space = {
+        "fast": {"min": 1_000, "max": 2_000, "step": 1},
+        "slow": {"min": 2, "max": 1_000, "step": 1},
+    }
+    order, one = TuneOrder.parse(tune_payload(param_space=space)), nobody()
+    one.stop.set()
+    with pytest.raises(StoppedError):
+        tune.find(order, trending(BARS), engine=engines.engine("kernel"), running=one)
+
+
+def test_run_told_to_stop_tests_no_further_leader(stored: None, left_at_first_run: list[bool]):
+    job = run()
+    assert (job.status, job.attempt, len(left_at_first_run)) == (Status.PENDING, 0, 1)
+
+
+def test_run_told_to_stop_writes_no_further_row(stored: None, left_at_first_row: LeftAtFirstRow):
+    written = left_at_first_row(tune_files)
+    job = run()
+    assert (job.status, job.attempt, len(written)) == (Status.PENDING, 0, 1)
 
 
 def test_run_of_a_fold_has_no_out_of_sample_part(stored: None):

@@ -13,6 +13,9 @@ from backtests.fields import OrderError
 from backtests.tune_order import TuneOrder
 from backtests.wfo_order import WfoOrder
 from tests.backtests.stored import tune_payload
+from tests.factories import SymbolFactory
+
+pytestmark = pytest.mark.django_db
 
 ROOT = Path(__file__).parents[2]
 DATA = tune_payload()["data_config"]
@@ -69,6 +72,26 @@ def test_parse_normalises_symbol_timeframe_and_exchange():
     assert TuneOrder.parse(tune_payload(data_config=data)) == TuneOrder.parse(tune_payload())
 
 
+@pytest.mark.parametrize("written", ["BTCUSDT", "btcusdt", "btc_usdt", " BTC-USDT "])
+def test_parse_takes_symbols_in_every_usual_spelling(written: str):
+    SymbolFactory(name="BTC/USDT")
+    data = DATA | {"symbol": written}
+    assert TuneOrder.parse(tune_payload(data_config=data)).series.symbol == "BTC/USDT"
+
+
+def test_parse_refuses_a_spelling_that_two_symbols_have():
+    for name in ("BTC/USDT", "BTCU/SDT"):
+        SymbolFactory(name=name)
+    with pytest.raises(OrderError, match=r"BTC/USDT or BTCU/SDT") as caught:
+        TuneOrder.parse(tune_payload(data_config=DATA | {"symbol": "BTCUSDT"}))
+    assert caught.value.field == "data_config.symbol"
+
+
+def test_parse_takes_a_symbol_that_nobody_has_heard_of_where_its_parts_are_told_apart():
+    data = DATA | {"symbol": "new-coin"}
+    assert TuneOrder.parse(tune_payload(data_config=data)).series.symbol == "NEW/COIN"
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "says"),
     [
@@ -106,7 +129,8 @@ def test_parse_normalises_symbol_timeframe_and_exchange():
             "data_config.exchange",
             "unknown exchange",
         ),
-        ({"data_config": DATA | {"symbol": "BITCOIN"}}, "data_config.symbol", "such as BTC/USDT"),
+        ({"data_config": DATA | {"symbol": "BITCOIN"}}, "data_config.symbol", "it as BTC/USDT"),
+        ({"data_config": DATA | {"symbol": "BTC/BTC"}}, "data_config.symbol", "BTC in itself"),
         ({"data_config": DATA | {"timeframe": "7m"}}, "data_config.timeframe", "1m 5m 15m 1h"),
         ({"data_config": DATA | {"start_ts": DATA["end_ts"]}}, "data_config.start_ts", "before"),
         ({"data_config": DATA | {"start_ts": 1704067200000}}, "data_config.start_ts", "seconds"),
@@ -159,6 +183,11 @@ def test_wfo_steps_by_its_test_window_unless_told():
         ({"start_ts": "2020-01-01"}, "wfo_config", "must lie in those of data_config"),
         ({"start_ts": 1800000000}, "wfo_config.start_ts", "before end_ts"),
         ({"days": 3}, "wfo_config.days", "unknown"),
+        (
+            {"test_days": 1, "leaderboard_top_k": 1_000},
+            "wfo_config.leaderboard_top_k",
+            "1000 of each of 15 folds are 15000 candidates, and at most 10000 are tested: 666",
+        ),
     ],
 )
 def test_wfo_refuses_by_the_fields_name(config: dict[str, Any], field: str, says: str):

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from backtests import artifacts, candidates, data, engines, job_orders, jobs, stats, tune, work
+from backtests import (
+    artifacts,
+    candidates,
+    data,
+    engines,
+    job_orders,
+    jobs,
+    stats,
+    tune,
+    wfo_files,
+    work,
+)
 from backtests.engine.candles import Candles
 from backtests.handlers import HANDLERS
 from backtests.job_orders import Order
@@ -19,6 +30,7 @@ from backtests.models import Artifact, Job, JobEvent, JobType, LeaderboardEntry,
 from backtests.wfo_order import WfoOrder
 from backtests.work import Done, Handler, JobError, Running, Wait
 from market.candles import to_datetime
+from tests.backtests.conftest import LeftAtFirstRow
 from tests.backtests.series import HOUR_MS, START_MS
 from tests.backtests.stored import hours, nobody, store, trending, tune_payload
 
@@ -233,20 +245,15 @@ def test_run_canceled_takes_its_tunes_with_it(stored: None):
     assert not Job.objects.filter(status__in=("pending", "running")).exists()
 
 
-def test_run_told_to_stop_runs_no_further_candidate(stored: None, monkeypatch: pytest.MonkeyPatch):
-    run_on, told = tune.run_on, []
+def test_run_told_to_stop_runs_no_further_candidate(stored: None, left_at_first_run: list[bool]):
+    job = run()
+    assert (job.status, job.attempt, len(left_at_first_run)) == (Status.PENDING, 0, 1)
 
-    def stopped(*args: Any, **options: Any) -> tune.Tested:
-        told.append(True)
-        work.leave()
-        return run_on(*args, **options)
 
-    monkeypatch.setattr(tune, "run_on", stopped)
-    try:
-        job = run()
-    finally:
-        work._leaving.clear()
-    assert (job.status, job.attempt, len(told)) == (Status.PENDING, 0, 1)
+def test_run_told_to_stop_writes_no_further_row(stored: None, left_at_first_row: LeftAtFirstRow):
+    written = left_at_first_row(wfo_files)
+    job = run()
+    assert (job.status, job.attempt, len(written)) == (Status.PENDING, 0, 1)
 
 
 def test_run_retried_does_only_the_failed_fold_again(stored: None):
