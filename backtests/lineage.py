@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from django.db import InterfaceError, OperationalError
+from psycopg.errors import QueryCanceled
 
 from backtests.data import drifted
 from backtests.models import Job
@@ -13,6 +15,8 @@ from market import revisions
 from market.coverage import Series
 from market.ranges import TimeRange
 from market.revisions import StaleRollupError
+
+log = structlog.get_logger(__name__)
 
 
 def data(row: Job) -> Mapping[str, Any] | None:
@@ -56,7 +60,15 @@ def _drift(found: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:
         now = revisions.compute(series(found), whole(found), now_ms=now_ms)
     except StaleRollupError as error:
         return {"changed": None, "message": f"unknown for the moment: {error}"}
-    except (OperationalError, InterfaceError):
-        return {"changed": None, "message": "unknown: reading the candles again took too long"}
+    except (OperationalError, InterfaceError) as error:
+        return {"changed": None, "message": f"unknown: {_unread(error)}"}
     message = drifted(found, now)
     return {"changed": bool(message), "message": message or "the candles are the same as then"}
+
+
+def _unread(error: Exception) -> str:
+    """Why the candles were not read: of many, that a request's time was over is to be expected."""
+    if isinstance(error.__cause__, QueryCanceled):
+        return "reading the candles again took too long"
+    log.warning("run.drift_unknown", error=str(error))
+    return "the candles could not be read again"

@@ -124,6 +124,7 @@ def do(held: Claim, handlers: Mapping[str, Handler]) -> None:
         if handler is None:
             known = ", ".join(sorted(handlers))
             raise JobError(f"unknown job type {held.type!r}: there are {known}")
+        _check_object(held.payload)
         with _watched(running):
             outcome = handler(running)
         running.check()
@@ -140,6 +141,13 @@ def do(held: Claim, handlers: Mapping[str, Handler]) -> None:
         _failed(held, f"{type(error).__name__}: {error}", retryable=True)
     else:
         told.info("job.waits" if isinstance(outcome, Wait) else "job.succeeded")
+
+
+def _check_object(payload: object) -> None:
+    """A row that no order made may hold any JSON. Raises JobError."""
+    if not isinstance(payload, Mapping):
+        kind = type(payload).__name__
+        raise JobError(f"bad payload: it must be a JSON object, got {kind}")
 
 
 def _failed(held: Claim, error: str, *, retryable: bool) -> None:

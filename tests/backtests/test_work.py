@@ -88,6 +88,19 @@ def test_work_unknown_type_fails_at_once_and_says_what_there_is():
     )
 
 
+@pytest.mark.parametrize("payload", [["sma_cross"], "sma_cross", 1])
+def test_work_payload_that_is_no_object_fails_at_once(payload: Any):
+    job = Job.objects.create(type="tune", payload=payload)
+    work.work({"tune": lambda running: Done(result=dict(running.claim.payload))}, seconds=30)
+    job.refresh_from_db()
+    kind = type(payload).__name__
+    assert (job.status, job.attempt, job.error) == (
+        Status.FAILED,
+        1,
+        f"bad payload: it must be a JSON object, got {kind}",
+    )
+
+
 def test_work_handlers_own_key_error_is_a_failure_of_it_not_of_the_type():
     def handler(running: Running) -> Done:
         raise KeyError("window")
@@ -150,7 +163,13 @@ def test_work_that_cannot_renew_its_lock_stops_before_it_is_taken_for_dead(
 
     monkeypatch.setattr(jobs, "renew", away)
     monkeypatch.setattr(work, "STALE_SECONDS", stale_seconds)
-    assert run(handler).status == {0: Status.PENDING, 60: Status.SUCCEEDED}[stale_seconds]
+    job, _ = job_orders.enqueue(Order(type="tune"))
+    held = jobs.claim("worker")
+    assert held is not None
+    # Once only: it is due again as soon as it is given back.
+    work.do(held, {"tune": handler})
+    job.refresh_from_db()
+    assert job.status == {0: Status.PENDING, 60: Status.SUCCEEDED}[stale_seconds]
 
 
 def test_work_progress_is_shown_while_it_runs():
