@@ -21,7 +21,6 @@ from market import rollups
 from market.candles import to_datetime
 from market.ranges import TimeRange
 from oracle import metrics
-from oracle.candle_book import MINUTE_MS
 
 SLICE_SECONDS = 60.0
 WINDOWS_AHEAD = 2
@@ -131,14 +130,14 @@ class _Slice:
     def _ask_next(self, left: Iterator[TimeRange]) -> Asked | None:
         """Ask for the next window that lacks anything."""
         for whole in left:
-            parts = window.wanted(self.plan, whole, overwrite=self.row.overwrite)
-            if not parts:
-                self.row.minutes_done += whole.length_ms // MINUTE_MS
+            wanted = window.find_wanted(self.plan, whole, overwrite=self.row.overwrite)
+            if not wanted.parts:
+                self.row.minutes_done += wanted.minutes
                 continue
             return window.ask(
                 self.plan,
                 whole,
-                parts,
+                wanted,
                 pool=self.pool,
                 attempts=lambda name: 1 if name in self.failed else candle_pages.ATTEMPTS,
                 clock=self.clock,
@@ -162,7 +161,7 @@ class _Slice:
         row, asked = self.row, blended.asked
         self.failed = {failure.listing.exchange for failure in blended.failures}
         errors = _joined(row.errors, blended)
-        done = asked.whole.length_ms // MINUTE_MS if blended.complete else 0
+        done = asked.wanted.minutes if blended.complete else 0
         with transaction.atomic():
             written = window.write(self.plan, blended, overwrite=row.overwrite)
             kept = backfill.held(row).update(

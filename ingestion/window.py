@@ -65,11 +65,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be made of a window: ``parts``, of the ``minutes`` that were not covered yet."""
+
+    minutes: int
+    parts: tuple[TimeRange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The answers of a window, on their way. ``parts``: its minutes that are to be written."""
+    """The answers of a window, on their way. ``wanted``: what is to be written of it."""
 
     whole: TimeRange
-    parts: tuple[TimeRange, ...]
+    wanted: Wanted
     answers: tuple[Future[list[CandlePage]], ...]  # in the order of the plan's ways
 
 
@@ -139,11 +147,12 @@ def make_plan(symbol: str, known: Catalog | None = None) -> Plan:
     )
 
 
-def wanted(plan: Plan, whole: TimeRange, *, overwrite: bool) -> list[TimeRange]:
+def find_wanted(plan: Plan, whole: TimeRange, *, overwrite: bool) -> Wanted:
     """The minutes of a range that are to be made: not covered, and not made by our own index."""
-    parts = coverage.missing(plan.series, whole)
-    if not parts:
-        return []
+    missing = coverage.missing(plan.series, whole)
+    minutes = sum(part.length_ms for part in missing) // MINUTE_MS
+    if not missing:
+        return Wanted(minutes=minutes, parts=())
     # What waits in Redis becomes a row of live collection with the next flush.
     held = _minutes(
         candle.open_ms
@@ -151,7 +160,8 @@ def wanted(plan: Plan, whole: TimeRange, *, overwrite: bool) -> list[TimeRange]:
     )
     if not overwrite:
         held += _stored(plan.symbol, whole, backfilled=False)
-    return [left for part in parts for left in subtract(part, held)]
+    parts = tuple(left for part in missing for left in subtract(part, held))
+    return Wanted(minutes=minutes, parts=parts)
 
 
 def _stored(symbol: str, whole: TimeRange, **only: bool) -> list[TimeRange]:
@@ -171,7 +181,7 @@ def _minutes(open_times: Iterable[int]) -> list[TimeRange]:
 def ask(
     plan: Plan,
     whole: TimeRange,
-    parts: Sequence[TimeRange],
+    wanted: Wanted,
     *,
     pool: Executor,
     attempts: Callable[[str], int],
@@ -181,7 +191,8 @@ def ask(
     """Ask each exchange for the parts of a window, in the threads of ``pool``."""
     reach = BRIDGED_MS // 2
     wide = join(
-        TimeRange(start_ms=part.start_ms - reach, end_ms=part.end_ms + reach) for part in parts
+        TimeRange(start_ms=part.start_ms - reach, end_ms=part.end_ms + reach)
+        for part in wanted.parts
     )
     bridged = [
         TimeRange(start_ms=each.start_ms + reach, end_ms=each.end_ms - reach) for each in wide
@@ -204,7 +215,7 @@ def ask(
 
     return Asked(
         whole=whole,
-        parts=tuple(parts),
+        wanted=wanted,
         answers=tuple(pool.submit(pages, listing) for listing, _ in plan.ways),
     )
 
@@ -213,7 +224,9 @@ def blend(plan: Plan, asked: Asked) -> Blended:
     """Make the index's candles of the answers, which must all be there."""
     listed, failures, gone = [], [], []
     minutes = {
-        open_ms for part in asked.parts for open_ms in range(part.start_ms, part.end_ms, MINUTE_MS)
+        open_ms
+        for part in asked.wanted.parts
+        for open_ms in range(part.start_ms, part.end_ms, MINUTE_MS)
     }
     for (listing, path), answer in zip(plan.ways, asked.answers, strict=True):
         pages = answer.result()
@@ -307,7 +320,7 @@ def _factors(path: Sequence[Leg], whole: TimeRange) -> dict[int, Decimal]:
 def write(plan: Plan, blended: Blended, *, overwrite: bool) -> Written:
     """Store a window, inside the caller's transaction, and cover it if it is complete."""
     candles.limit_statements(seconds=STATEMENT_SECONDS)
-    parts = blended.asked.parts
+    parts = blended.asked.wanted.parts
     with connection.cursor() as cursor:
         # Two that write the same rows in another order would wait for each other for ever.
         cursor.execute(

@@ -17,7 +17,7 @@ from ingestion.backfill import BackfillError
 from ingestion.backfill_run import run
 from ingestion.models import Backfill
 from ingestion.registry import ADAPTERS
-from ingestion.window import Asked, Blended, Plan
+from ingestion.window import Asked, Blended, Plan, Wanted
 from market import coverage
 from market.candles import BackfilledCandle, epoch_ms, to_datetime
 from market.models import Candle1m, Coverage
@@ -158,6 +158,18 @@ def test_run_twice_asks_nothing_again(url: str, monkeypatch: pytest.MonkeyPatch)
     assert (table(), calls) == (before, [])
 
 
+def test_run_over_what_is_covered_in_part_counts_each_minute_once(url: str) -> None:
+    listed("binance")
+    run(ordered(130).pk, now_ms=NOW_MS)
+    row = ordered(350)
+    told: list[int] = []
+    run(row.pk, now_ms=NOW_MS, progress=lambda row: told.append(row.minutes_done))
+
+    row.refresh_from_db()
+    assert told == sorted(told)
+    assert (told[-1], row.minutes_done, row.minutes_total) == (350, 350, 350)
+
+
 def test_run_live_rows_are_kept_and_not_asked_for(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +202,7 @@ def test_write_takes_back_what_nobody_has_though_a_live_minute_came_in_between()
         symbol=SYMBOL, open_ms=whole.start_ms + MINUTE_MS, sources=("binance",), **facts
     )
     blended = Blended(
-        asked=Asked(whole=whole, parts=(whole,), answers=()),
+        asked=Asked(whole=whole, wanted=Wanted(minutes=2, parts=(whole,)), answers=()),
         rows=(made,),
         failures=(),
         unconverted=(),
@@ -537,4 +549,4 @@ def test_series_of_a_plan_is_the_index() -> None:
     plan = window.make_plan(SYMBOL)
     assert plan.series == coverage.Series(exchange="index", symbol=SYMBOL, timeframe="1m")
     whole = TimeRange(start_ms=END_MS - 5 * MINUTE_MS, end_ms=END_MS)
-    assert window.wanted(plan, whole, overwrite=False) == [whole]
+    assert window.find_wanted(plan, whole, overwrite=False).parts == (whole,)
