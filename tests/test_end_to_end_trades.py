@@ -73,9 +73,13 @@ def test_after_every_disturbance_each_minute_equals_the_tape(stack: Stack) -> No
         what="everybody to be back",
     )
     # Redis may have lost up to a second before its restart: prices of that tick, and what was
-    # fetched again was counted once.
+    # fetched again was counted once. What an exchange's budget lets a collector fetch late closes
+    # its hole at once, and is in the minute with the next flush.
     for minute_ms in minutes:
-        assert _compare(stack, minute_ms) == []
+        end_ms = _now_ms() + MINUTE_MS + 15_000
+        while (wrong := _compare(stack, minute_ms)) and _now_ms() < end_ms:
+            time.sleep(5)
+        assert wrong == []
 
 
 def _now_ms() -> int:
