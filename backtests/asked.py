@@ -29,24 +29,7 @@ _STATUSES = tuple(map(str, Status.values))
 
 def body(request: Request) -> Mapping[str, Any]:
     """The JSON object that was sent. Raises ApiError, and ParseError for what is none."""
-    try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:  # from a server that lets it pass: uvicorn does not
-        raise ParseError("Content-Length must be a number of bytes") from None
-    if length > MAX_BODY_BYTES:
-        raise ApiError(
-            413,
-            "TOO_LARGE",
-            f"the body has {length} bytes, and at most {MAX_BODY_BYTES} are read",
-            {"bytes": length, "max_bytes": MAX_BODY_BYTES},
-        )
-    try:
-        data = request.data
-    except RecursionError:
-        raise ParseError("the body is nested too deeply") from None
-    if not isinstance(data, Mapping):
-        raise ParseError("the body must be a JSON object, such as {}")
-    return data
+    return query.body(request, max_bytes=MAX_BODY_BYTES)
 
 
 def digest(given: Mapping[str, Any]) -> str:

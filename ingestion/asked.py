@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
+from market import query
 from market.query import invalid
 
 MAX_BODY_BYTES = 65_536
@@ -20,14 +19,9 @@ DEFAULT_LIMIT = 100
 def body(request: Request) -> Mapping[str, Any]:
     """The JSON object or form that was sent; an empty one for no body.
 
-    Raises RequestDataTooBig, and ParseError for anything else.
+    Raises ApiError, and ParseError for what is neither.
     """
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
-        raise RequestDataTooBig(f"more than {MAX_BODY_BYTES} bytes")
-    data = request.data
-    if not isinstance(data, Mapping):
-        raise ParseError("the body must be a JSON object, such as {}")
-    return data
+    return query.body(request, max_bytes=MAX_BODY_BYTES)
 
 
 def fields(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a request asks for: numbers, pages, choices and symbols, or an error that teaches."""
+"""What a request asks for: a body, a number, a page, a choice or a symbol; or why it has none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.request import Request
 
 from market import catalog as stored
 from market.symbols import UnknownSymbolError, resolve, slug
@@ -46,6 +47,37 @@ def invalid(field: str, value: object, accepted: str) -> ApiError:
     got = f"got {shown!r}" if shown is not None else "it is missing"
     details = {"field": field, "value": shown, "accepted": accepted}
     return ApiError(400, "INVALID_PARAMETER", f"{field} must be {accepted}: {got}", details)
+
+
+def body(request: Request, *, max_bytes: int) -> Mapping[str, Any]:
+    """The JSON object or form of a request; an empty one for no body.
+
+    Raises ApiError before anything is read that is too large or of unknown length, and ParseError
+    for what is no object.
+    """
+    meta = request.META
+    try:
+        length = int(meta.get("CONTENT_LENGTH") or 0)
+    except ValueError:  # from a server that lets it pass: uvicorn does not
+        raise ParseError("Content-Length must be a number of bytes") from None
+    if not length and meta.get("HTTP_TRANSFER_ENCODING"):  # Django would read nothing of it
+        raise ApiError(
+            411, "LENGTH_REQUIRED", "a body sent in chunks is not read: send its Content-Length"
+        )
+    if length > max_bytes:
+        raise ApiError(
+            413,
+            "TOO_LARGE",
+            f"the body has {length} bytes, and at most {max_bytes} are read",
+            {"bytes": length, "max_bytes": max_bytes},
+        )
+    try:
+        data = request.data
+    except RecursionError:
+        raise ParseError("the body is nested too deeply") from None
+    if not isinstance(data, Mapping):
+        raise ParseError("the body must be a JSON object, such as {}")
+    return data
 
 
 def integer(

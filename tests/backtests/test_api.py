@@ -146,6 +146,16 @@ def test_post_of_10_mb_is_refused_before_a_byte_is_read(staff: Client):
     assert (answer.status_code, error(answer)["code"]) == (413, "TOO_LARGE")
 
 
+def test_body_in_chunks_is_refused_and_not_taken_for_none(staff: Client):
+    answer = staff.generic(
+        "POST",
+        f"{BASE}/tune",
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+    )
+    assert (answer.status_code, error(answer)["code"]) == (411, "LENGTH_REQUIRED")
+
+
 @pytest.mark.parametrize("length", ["x", "9" * 5_000])
 def test_body_whose_length_is_no_number_is_400(length: str):
     extra: dict[str, Any] = {"CONTENT_LENGTH": length}

@@ -67,7 +67,7 @@ def test_run_without_a_session_sends_to_the_login(client: Client):
 
 @pytest.mark.parametrize("name", ["state", "drift", "equity", "candles", "heat"])
 def test_pictures_without_a_session_are_refused(client: Client, name: str):
-    assert client.get(reverse(f"runs:{name}", args=[put().pk])).status_code == 403
+    assert client.get(reverse(f"runs:{name}", args=[put().pk])).status_code == 401
 
 
 def test_list_sends_to_the_login_and_who_is_no_staff_too(client: Client):

@@ -45,13 +45,13 @@ def staff() -> Client:
 @pytest.mark.parametrize("path", GETS)
 def test_get_without_a_token_is_refused(client: Client, path: str):
     told = [error(each.get(path)) for each in (client, bearer("wrong"))]
-    assert [(each["status"], each["code"]) for each in told] == [(403, "UNAUTHENTICATED")] * 2
+    assert [(each["status"], each["code"]) for each in told] == [(401, "UNAUTHENTICATED")] * 2
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_post_without_a_token_is_refused(client: Client, path: str):
     told = [error(post(each, path, {})) for each in (client, bearer("wrong"))]
-    assert [(each["status"], each["code"]) for each in told] == [(403, "UNAUTHENTICATED")] * 2
+    assert [(each["status"], each["code"]) for each in told] == [(401, "UNAUTHENTICATED")] * 2
     assert not Job.objects.exists()
 
 

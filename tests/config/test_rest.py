@@ -182,7 +182,7 @@ def test_wrong_tokens_count_for_the_limit(client, published, settings):
         for guess in range(3)
     ]
 
-    assert guesses == [403, 403, 429]
+    assert guesses == [401, 401, 429]
 
 
 # --- limits ---
