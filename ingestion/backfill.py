@@ -223,12 +223,13 @@ def claim(backfill_id: int, *, now_ms: int) -> tuple[Backfill, Plan] | None:
     """Take a backfill that waits, or whose worker died; None when it is not to be run now.
 
     Not while another one of the same symbol runs, nor before older ones of the rates that its
-    prices are converted with. Raises BackfillError when the symbol is no longer listed: it failed.
+    prices are converted with; and never where the symbol is no longer listed: it has failed.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('backfill claim', 0))")
     free = Backfill.objects.filter(Q(status=Backfill.PENDING) | _stale(now_ms))
-    row = free.filter(pk=backfill_id).first()
+    # Locked, or a cancel that comes while this decides would be overwritten.
+    row = free.select_for_update().filter(pk=backfill_id).first()
     if row is None:
         return None
     now = to_datetime(now_ms)
@@ -314,7 +315,13 @@ def finish(row: Backfill, *, now_ms: int) -> str:
     """Record the end of a backfill whose windows are all done; its status."""
     failed = any("note" not in error for error in row.errors)
     status = Backfill.FAILED if failed else Backfill.SUCCEEDED
-    ended = held(row).update(status=status, finished_at=to_datetime(now_ms), locked_by="")
+    ended = held(row).update(
+        status=status,
+        finished_at=to_datetime(now_ms),
+        locked_by="",
+        # Of windows that lacked nothing there is no write that could have told.
+        minutes_done=row.minutes_done,
+    )
     return status if ended else Backfill.CANCELED
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F
 
 from ingestion import backfill, candle_pages, window
@@ -73,18 +73,24 @@ def run(
             return None
         finally:
             slice_.halt.set()
+    if done:
+        status = backfill.finish(row, now_ms=slice_.clock())
+        log.info("backfill.done", backfill=row.pk, symbol=row.symbol, status=status)
+    else:
+        backfill.release(row)
+        status = Backfill.PENDING
+    # Only now that it is not held any more: a slow refresh would let it pass for abandoned.
+    _roll_up(row, now_ms=slice_.clock())
+    return status
+
+
+def _roll_up(row: Backfill, *, now_ms: int) -> None:
     try:
-        rollups.refresh_due(now_ms=slice_.clock(), seconds=REFRESH_SECONDS)
-    except DatabaseError as error:
-        # What is stored is stored: the backfill ends, and its rollups stay noted.
+        rollups.refresh_due(now_ms=now_ms, seconds=REFRESH_SECONDS)
+    except (DatabaseError, InterfaceError) as error:
+        # What is stored is stored, and what is not rolled up stays noted.
         metrics.ROLLUP_ERRORS.inc()
         log.warning("backfill.not_rolled_up", backfill=row.pk, error=str(error))
-    if not done:
-        backfill.release(row)
-        return Backfill.PENDING
-    status = backfill.finish(row, now_ms=slice_.clock())
-    log.info("backfill.done", backfill=row.pk, symbol=row.symbol, status=status)
-    return status
 
 
 @dataclass(slots=True, kw_only=True)

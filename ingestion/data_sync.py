@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import structlog
 from celery import current_app
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from redis.exceptions import RedisError
 
 from ingestion import core_symbols, exchange_candles
@@ -153,7 +153,7 @@ def _fetch(
         return Fetched(outcome="unavailable", error=str(error))
     except CandleError as error:
         return Fetched(outcome="failed", error=str(error), retryable=error.retryable)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         return Fetched(outcome="failed", error=str(error), retryable=True)
     except ValueError as error:
         return Fetched(outcome="failed", error=str(error))

@@ -8,7 +8,7 @@ from threading import Event
 import structlog
 from celery import shared_task
 from celery.signals import worker_shutting_down
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from ingestion import backfill, backfill_run, fetch, fx, gap_orders
 from ingestion.models import Backfill
@@ -47,7 +47,7 @@ def run_backfill(backfill_id: int) -> None:
     """Work a backfill for a minute, and send for a worker again while there is more to do."""
     try:
         status = backfill_run.run(backfill_id, now_ms=time.time_ns() // 1_000_000, stop=STOPPING)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         log.error("backfill.broke_off", backfill=backfill_id, error=str(error))
         return  # it is gone on with when its hold on the row is stale
     if status == Backfill.PENDING and not STOPPING.is_set():

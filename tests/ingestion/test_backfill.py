@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Event
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from ingestion import backfill, backfill_run, candle_pages, rest, window
 from ingestion.backfill import BackfillError
@@ -20,7 +21,7 @@ from ingestion.registry import ADAPTERS
 from ingestion.window import Asked, Blended, Plan, Wanted
 from market import coverage
 from market.candles import BackfilledCandle, epoch_ms, to_datetime
-from market.models import Candle1m, Coverage
+from market.models import Candle1m, Coverage, Symbol
 from market.ranges import TimeRange
 from tests.factories import Candle1mFactory, ExchangeFactory, ListingFactory, SymbolFactory
 from tests.ingestion import simulated
@@ -106,7 +107,7 @@ def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def undisturbed(minutes: int, *exchanges: str) -> list[tuple[Any, ...]]:
+def undisturbed(minutes: int) -> list[tuple[Any, ...]]:
     """The rows of a run that nothing happens to; nothing of it is left."""
     row = ordered(minutes)
     assert run(row.pk, now_ms=NOW_MS) == "succeeded"
@@ -177,8 +178,11 @@ def test_run_live_rows_are_kept_and_not_asked_for(
     for number in range(250):
         Candle1mFactory(symbol=SYMBOL, time=to_datetime(END_MS - (number + 1) * MINUTE_MS))
     before, calls = table(), asked(url, monkeypatch)
-    assert run(ordered(250).pk, now_ms=NOW_MS) == "succeeded"
+    row = ordered(250)
+    assert run(row.pk, now_ms=NOW_MS) == "succeeded"
     assert (table(), calls, covered()) == (before, [], [])
+    row.refresh_from_db()
+    assert row.minutes_done == 250
 
 
 def test_run_overwrite_replaces_live_rows(url: str) -> None:
@@ -444,14 +448,84 @@ def test_run_minutes_that_nobody_keeps_are_told(url: str) -> None:
     assert 180 <= note["minutes"] <= 190
 
 
-def test_run_ends_though_its_rollups_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+def test_run_ends_though_its_rollups_fail(
+    url: str, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def fail(**_: Any) -> int:
-        raise OperationalError("canceling statement due to statement timeout")
+        raise kind("canceling statement due to statement timeout")
 
     listed("kucoin")
     row = ordered(50)
     monkeypatch.setattr("ingestion.backfill_run.rollups.refresh_due", fail)
     assert run(row.pk, now_ms=NOW_MS) == "succeeded"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(60, "succeeded"), (0, "pending")])
+def test_run_holds_nothing_while_it_rolls_up(
+    url: str, monkeypatch: pytest.MonkeyPatch, seconds: float, status: str
+) -> None:
+    found: list[tuple[str, str]] = []
+
+    def refresh(**_: Any) -> int:
+        found.extend(Backfill.objects.values_list("status", "locked_by"))
+        return 0
+
+    listed("kucoin")
+    row = ordered(350)
+    monkeypatch.setattr("ingestion.backfill_run.rollups.refresh_due", refresh)
+    assert run(row.pk, now_ms=NOW_MS, seconds=seconds) == status
+    assert found == [(status, "")]
+
+
+def silent(then: Callable[[], object]) -> Callable[..., Asked]:
+    """In the place of `window.ask`: an exchange that never answers, and what happens meanwhile."""
+
+    def ask(plan: Plan, whole: TimeRange, wanted: Wanted, **_: Any) -> Asked:
+        then()
+        return Asked(whole=whole, wanted=wanted, answers=(Future(),))
+
+    return ask
+
+
+def test_run_canceled_while_an_exchange_is_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed("kucoin")
+    row = ordered(50)
+    monkeypatch.setattr(window, "ask", silent(lambda: backfill.cancel(row.pk, now_ms=NOW_MS)))
+    monkeypatch.setattr(backfill_run, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(backfill_run, "BEAT_SECONDS", 0.0)
+    assert run(row.pk, now_ms=NOW_MS) is None
+    row.refresh_from_db()
+    assert row.status == "canceled"
+
+
+def test_run_stopped_while_an_exchange_is_silent_gives_the_backfill_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed("kucoin")
+    row, stop = ordered(50), Event()
+    monkeypatch.setattr(window, "ask", silent(stop.set))
+    monkeypatch.setattr(backfill_run, "LOOK_SECONDS", 0.01)
+    assert run(row.pk, now_ms=NOW_MS, stop=stop) == "pending"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claim_is_not_canceled_unseen_while_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed("kucoin")
+    row = ordered(50)
+    real, other = window.make_plan, connections.create_connection("default")
+
+    def make_plan(symbol: str) -> Plan:
+        with pytest.raises(OperationalError, match="lock timeout"), other.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")
+            cursor.execute("UPDATE backfill SET status = 'canceled' WHERE id = %s", [row.pk])
+        return real(symbol)
+
+    monkeypatch.setattr(window, "make_plan", make_plan)
+    try:
+        assert backfill.claim(row.pk, now_ms=NOW_MS) is not None
+    finally:
+        other.close()
 
 
 def test_run_minutes_that_wait_in_redis_are_left_to_the_flush(
@@ -491,8 +565,6 @@ def test_order_that_cannot_be_is_refused(
     symbol: str, start_ms: int, end_ms: int, text: str
 ) -> None:
     listed("kucoin")
-    from market.models import Symbol
-
     SymbolFactory(name="LINK/RUB", derived_from=Symbol.objects.get(name=SYMBOL))
     SymbolFactory(name="ETH/USDT")
     with pytest.raises(BackfillError, match=text):

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from structlog.testing import capture_logs
 
 from ingestion import candle_pages, core_symbols, data_sync, exchange_candles
@@ -117,7 +117,11 @@ def test_fetch_that_redis_cannot_note_went_as_it_went(
 
 @pytest.mark.parametrize(
     ("error", "retryable"),
-    [(OperationalError("gone"), True), (ValueError("no such timeframe"), False)],
+    [
+        (OperationalError("gone"), True),
+        (InterfaceError("closed"), True),
+        (ValueError("no such timeframe"), False),
+    ],
 )
 def test_fetch_that_cannot_be_done_is_noted_and_tried_again_or_not(
     monkeypatch: pytest.MonkeyPatch, error: Exception, retryable: bool

@@ -6,7 +6,7 @@ import time
 from threading import Event
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from config.celery import app
 from ingestion import backfill, backfill_run, fetch, fx, gap_orders, tasks
@@ -90,11 +90,12 @@ def test_run_backfill_at_its_end_sends_for_what_waited(
     assert said == ([7, "gaps"] if all_done else [7])
 
 
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
 def test_run_backfill_database_away_leaves_it_to_be_gone_on_with(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def run(number: int, **_: object) -> str:
-        raise OperationalError("the server closed the connection")
+        raise kind("the server closed the connection")
 
     monkeypatch.setattr(backfill_run, "run", run)
     tasks.run_backfill.apply(args=(7,)).get()
