@@ -178,7 +178,9 @@ def _upsert(series: Series, candles: Sequence[Candle]) -> int:
             f"CREATE TEMP TABLE IF NOT EXISTS given_candles (LIKE {table}) ON COMMIT DELETE ROWS"
         )
         cursor.execute("DELETE FROM given_candles")
-        with cursor.copy(f"COPY given_candles ({names}) FROM STDIN") as copy:
+        statement = f"COPY given_candles ({names}) FROM STDIN"
+        # The driver's own method: Django does not turn its errors into Django's by itself.
+        with connection.wrap_database_errors, cursor.copy(statement) as copy:
             for candle in candles:
                 copy.write_row(_row(series, candle))
         # In the order of the key, so that two that write the same page do not lock each other out.

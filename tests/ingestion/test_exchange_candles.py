@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from threading import Event
 from typing import Any
 
 import pytest
+from django.db import DataError, transaction
 
 from ingestion import candle_pages, exchange_candles
 from ingestion.candle_pages import CandlePage
@@ -24,6 +26,7 @@ from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX, Series
 from market.models import Coverage, ExchangeCandle
 from market.ranges import TimeRange
+from oracle.values import Candle
 from tests.ingestion.simulated import recover, simulator, suffer
 
 pytestmark = pytest.mark.django_db
@@ -244,3 +247,13 @@ def test_store_writes_only_what_differs(simulated: str) -> None:
     ExchangeCandle.objects.filter(time=to_datetime(END_MS - MINUTE_MS)).update(volume=1)
     assert ensure(start_ms=END_MS - 100 * MINUTE_MS).written_count == 1
     assert rows() == before
+
+
+def test_store_that_the_database_refuses_fails_as_djangos_own_statements_do() -> None:
+    whole = TimeRange(start_ms=END_MS, end_ms=END_MS + MINUTE_MS)
+    prices: Any = dict.fromkeys(("open", "high", "low", "close"), Decimal(1))
+    candle = Candle(open_ms=END_MS, volume=Decimal("1e25"), **prices)
+    series = Series(exchange="okx", symbol="BTC/USDT", timeframe="1m")
+    with pytest.raises(DataError, match="overflow"), transaction.atomic():
+        exchange_candles.store(series, whole, [candle])
+    assert not Coverage.objects.exists()
