@@ -1,9 +1,10 @@
 """An exchange's own candles of a range, page by page, whatever its order, limits and habits.
 
 An exchange may leave out minutes without trades, so a page with fewer candles than it has minutes
-is right: rows are trusted, never counts. What is not right is told apart: a page that could not be
-had has an ``error``, one that the exchange does not keep is ``unavailable``. Nothing is skipped
-without a word.
+is right: rows are trusted, never counts. But an exchange that lowers its limit says nothing of it:
+an answer that may have been cut there is a page only as far as its rows reach, and the rest is
+asked for by itself. What is not right is told apart: a page that could not be had has an ``error``,
+one that the exchange does not keep is ``unavailable``. Nothing is skipped without a word.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ingestion import breaker, http
 from ingestion.adapter import Adapter, Parsed, UnreadableError
 from ingestion.registry import ADAPTERS
 from ingestion.rest import Refused, call
-from market.ranges import TimeRange, cut
+from market.ranges import TimeRange, cut, subtract
 from oracle.catalog import CatalogListing
 from oracle.values import RESOLUTIONS, Candle
 
@@ -33,6 +34,7 @@ PATIENCE_SECONDS = 120.0
 # A dead exchange would have each of a hundred pages wait, and all others with it.
 SHORT_PATIENCE_SECONDS = 10.0
 MAX_NAMED = 3  # bad rows named in an error
+LIMIT_STEP = 50  # each exchange's limit of rows is a multiple of it, but for Kraken's 720
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,8 @@ def fetch(
 
     They follow each other without a hole, from either end. Blocks while budgets, pauses and the
     exchange make it wait, and less long with ``attempts`` of 1, for one that has just failed.
-    Raises ValueError for a resolution the exchange lacks, KeyError for an
-    exchange without an adapter, and `Stopped` once ``stop`` is set.
+    Raises ValueError for a resolution the exchange lacks, KeyError for an exchange without an
+    adapter, and `Stopped` once ``stop`` is set.
     """
     step_ms = RESOLUTIONS[resolution]
     end_ms = min(whole.end_ms, now_ms // step_ms * step_ms)
@@ -124,7 +126,7 @@ class _Asker:
         allowed = attempts
         for part in cut(whole, length_ms=length_ms, newest_first=newest_first):
             try:
-                pages = self._page(part, attempts=allowed)
+                pages = self._part(part, attempts=allowed)
             except _Refusal as refusal:
                 # It will say the same of every other page.
                 rest = (
@@ -135,8 +137,15 @@ class _Asker:
                 yield CandlePage(whole=rest, error=self._named(str(refusal)))
                 return
             # An exchange that has failed for good is not given as long a time for each page.
-            allowed = 1 if pages[0].error else attempts
+            allowed = 1 if any(page.error for page in pages) else attempts
             yield from reversed(pages) if newest_first else pages
+
+    def _part(self, part: TimeRange, *, attempts: int) -> list[CandlePage]:
+        """Pages that together are ``part``, oldest first. Raises `_Refusal`."""
+        pages = self._page(part, attempts=attempts)
+        for rest in subtract(part, [page.whole for page in pages]):
+            pages += self._part(rest, attempts=attempts)
+        return sorted(pages, key=lambda page: page.whole)
 
     def _page(self, whole: TimeRange, *, attempts: int) -> list[CandlePage]:
         """Ask until there is an answer. Raises `_Refusal` where there never will be one."""
@@ -198,7 +207,8 @@ class _Asker:
     def _read(self, whole: TimeRange, parsed: Parsed[Candle]) -> list[CandlePage]:
         """The page of an answer, or two. Raises `_FailedError`: it cannot be the whole truth.
 
-        Two where the exchange has let go of the oldest meanwhile: full, and begun later than asked.
+        One that is less than ``whole`` where it may have been cut at a limit. Two where the
+        exchange has let go of the oldest meanwhile: full, and begun later than asked.
         """
         inside = [c for c in parsed.values if whole.start_ms <= c.open_ms < whole.end_ms]
         candles = tuple(candle for candle in inside if candle.closed)
@@ -209,13 +219,19 @@ class _Asker:
         if len(candles) < len(inside):
             raise _FailedError("it calls a past minute unfinished", candles=candles)
         back = self.adapter.MAX_CANDLES_BACK
+        count = len(parsed.values)
+        # So many rows are what a limit leaves, and it may be lower than we know.
+        may_be_cut = count > 0 and count % LIMIT_STEP == 0
         if back is None:
             if not inside and parsed.values and parsed.values[-1].open_ms >= whole.end_ms:
                 # Older rows say that there is none in between; newer ones answer another question.
                 raise _FailedError("it answers with candles of another time")
+            if candles and may_be_cut and count < whole.length_ms // self.step_ms:
+                end_ms = candles[-1].open_ms + self.step_ms
+                whole = TimeRange(start_ms=candles[0].open_ms, end_ms=end_ms)
             return [CandlePage(whole=whole, candles=candles)]
         # No upper bound is taken here, so newer rows are right.
-        first_ms = parsed.values[0].open_ms if len(parsed.values) >= back else whole.start_ms
+        first_ms = parsed.values[0].open_ms if may_be_cut or count >= back else whole.start_ms
         if first_ms <= whole.start_ms:
             return [CandlePage(whole=whole, candles=candles)]
         if first_ms >= whole.end_ms:

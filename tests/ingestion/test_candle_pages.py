@@ -105,9 +105,11 @@ def test_fetch_pages_together_are_the_tape(url: str, name: str, newest_first: bo
 @pytest.mark.parametrize("name", set(ADAPTERS) - set(FILLS))
 def test_fetch_omitted_minutes_are_no_error(url: str, name: str) -> None:
     at = now()
-    (page,) = fetch(listing(name), resolution="1m", whole=minutes_back(100, at=at), now_ms=at)
-    assert page.error is None
-    assert 0 < len(page.candles) < 100
+    whole = minutes_back(100, at=at)
+    pages = list(fetch(listing(name), resolution="1m", whole=whole, now_ms=at))
+    assert [page.error for page in pages] == [None] * len(pages)
+    assert join(page.whole for page in pages) == [whole]
+    assert 0 < sum(len(page.candles) for page in pages) < 100
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -280,6 +282,75 @@ def test_fetch_older_rows_only_are_an_empty_window(
     whole = minutes_back(50, at=at)
     assert list(fetch(listing("upbit"), resolution="1m", whole=whole, now_ms=at)) == [
         CandlePage(whole=whole)
+    ]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(("name", "kept"), [("binance", "oldest"), ("bybit", "newest")])
+def test_fetch_limit_lowered_without_a_word_loses_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch, name: str, kept: str, newest_first: bool
+) -> None:
+    real = rest.call
+
+    def call(*args: Any, **kwargs: Any) -> Parsed[Candle]:
+        parsed = real(*args, **kwargs)
+        values = parsed.values[:100] if kept == "oldest" else parsed.values[-100:]
+        return Parsed(values=values)
+
+    monkeypatch.setattr(candle_pages, "call", call)
+    at = now()
+    whole = minutes_back(350, at=at)
+    options: Any = {"resolution": "1m", "now_ms": at, "newest_first": newest_first}
+    pages = list(fetch(listing(name), whole=whole, **options))
+    in_order = pages[::-1] if newest_first else pages
+    assert [page.whole for page in in_order] == sorted(page.whole for page in pages)
+    assert join(page.whole for page in pages) == [whole]
+    got = [candle for page in in_order for candle in page.candles]
+    assert read(got) == expected(name, whole)
+
+
+def test_fetch_round_number_of_rows_that_nothing_is_beside_is_asked_about_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = rest.call, []
+    at = now()
+    middle = minutes_back(100, 50, at=at)
+
+    def call(*args: Any, **kwargs: Any) -> Parsed[Candle]:
+        asked.append(args)
+        parsed = real(*args, **kwargs)
+        return Parsed(values=tuple(c for c in parsed.values if middle.holds(c.open_ms)))
+
+    monkeypatch.setattr(candle_pages, "call", call)
+    whole = minutes_back(150, at=at)
+    pages = list(fetch(listing("binance"), resolution="1m", whole=whole, now_ms=at))
+    assert [(page.whole, len(page.candles)) for page in pages] == [
+        (minutes_back(150, 100, at=at), 0),
+        (middle, 50),
+        (minutes_back(50, at=at), 0),
+    ]
+    assert len(asked) == 3
+
+
+def test_fetch_memory_shortened_without_a_word_is_unavailable_and_not_empty(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rest.call
+
+    def call(*args: Any, **kwargs: Any) -> Parsed[Candle]:
+        return Parsed(values=real(*args, **kwargs).values[-300:])
+
+    monkeypatch.setattr(candle_pages, "call", call)
+    at = now()
+    whole = minutes_back(600, at=at)
+    lost, kept = fetch(listing("kraken"), resolution="1m", whole=whole, now_ms=at)
+    assert (lost.unavailable, lost.candles, kept.unavailable) == (True, (), False)
+    assert read(kept.candles) == expected("kraken", kept.whole)
+    assert join([lost.whole, kept.whole]) == [whole]
+    assert 299 <= len(kept.candles) <= 300
+    old = minutes_back(600, 550, at=at)
+    assert list(fetch(listing("kraken"), resolution="1m", whole=old, now_ms=at)) == [
+        CandlePage(whole=old, unavailable=True)
     ]
 
 
