@@ -229,6 +229,8 @@ class RollupDue(models.Model):
                 condition=models.Q(end__gt=models.F("start")), name="rollup_due_ordered"
             ),
         )
+        # The newest are done first, and a reader of the last days asks for those that end there.
+        indexes = (models.Index(fields=("-end", "id"), name="rollup_due_newest"),)
 
     def __str__(self) -> str:
         return f"{self.symbol or 'all'} {self.start:%Y-%m-%d %H:%M}"

@@ -32,6 +32,8 @@ STATEMENT_SECONDS = 60
 REFRESH_SECONDS = 600
 # One refresh at a time: a slower one would write buckets as they were before a faster one's.
 _LOCK = 0x726F6C6C7570  # "rollup"
+# The newest first: who reads the last hours does not wait for a year's backfill.
+_NEWEST = 'SELECT id, symbol, start, "end" FROM rollup_due ORDER BY "end" DESC, id LIMIT %s'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +170,8 @@ def _refresh_aggregates(kept_ms: int) -> int | None:
 
 
 def _notes(*, limit: int) -> Sequence[_Due]:
-    # The newest first: who reads the last hours does not wait for a year's backfill.
     with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT id, symbol, start, "end" FROM rollup_due ORDER BY "end" DESC, id LIMIT %s',
-            [limit],
-        )
+        cursor.execute(_NEWEST, [limit])
         return [_note(*row) for row in cursor.fetchall()]
 
 

@@ -244,6 +244,21 @@ def test_the_newest_note_comes_first(monkeypatch):
     assert [start_ms for _, start_ms, _ in due()] == [START]
 
 
+def test_the_newest_notes_are_found_without_reading_all():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO rollup_due (symbol, start, "end") '
+            "SELECT %s, day, day + interval '1 day' "
+            "FROM generate_series(timestamptz '2010-01-01Z', '2024-01-01Z', '1 day') AS day",
+            [BTC],
+        )
+        cursor.execute("ANALYZE rollup_due")
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {rollups._NEWEST}", [100])
+        [[[found]]] = cursor.fetchall()
+    [scan] = found["Plan"]["Plans"]
+    assert (scan["Node Type"], scan["Index Name"]) == ("Index Scan", "rollup_due_newest")
+
+
 def test_a_refresh_that_dies_is_done_again(monkeypatch):
     rows = random_rows(6, symbols=(BTC,), start_ms=START, minutes=400)
     store(rows)
