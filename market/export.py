@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from django.db import connection
 
-from market import row_forms, series
+from market import rollup_stores, row_forms, series
 from market.candles import to_datetime
 from market.models import DECIMALS, DIGITS
 from oracle.values import RESOLUTIONS
@@ -72,12 +72,19 @@ def first_ms(exchange: str | None, symbol: str, *, resolution: str) -> int | Non
         return _oldest("ohlcv_exchange", where, [exchange, symbol, resolution])
     # The first minutes may not be rolled up yet, and may be gone where they are.
     step_ms = RESOLUTIONS[resolution]
-    tables = {series.TABLES["1m"], series.TABLES[resolution]}
-    found = [_oldest(table, "symbol = %s", [symbol]) for table in tables]
+    stores = rollup_stores.read()
+    found = [
+        _oldest(
+            stores[table].relation,
+            "symbol = %s AND time < %s",
+            [symbol, to_datetime(stores[table].until_ms)],
+        )
+        for table in {series.TABLES["1m"], series.TABLES[resolution]}
+    ]
     return min((ms // step_ms * step_ms for ms in found if ms is not None), default=None)
 
 
-def _oldest(table: str, where: str, values: list[str]) -> int | None:
+def _oldest(table: str, where: str, values: list[Any]) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT extract(epoch FROM time)::bigint FROM {table} WHERE {where} "

@@ -6,10 +6,12 @@ from io import BytesIO
 
 import pyarrow
 import pytest
+from django.db import connection
 from pyarrow import parquet
 
-from market import catalog, download, export, row_forms, series
+from market import catalog, download, export, rollup_stores, row_forms, series
 from market.candles import to_datetime
+from market.rollup_stores import Store
 from oracle.jsontext import decode
 from tests.factories import Candle1mFactory, SymbolFactory
 from tests.market.test_api import FIRST, btc, database_away, now_ms  # noqa: F401  # fixtures
@@ -42,6 +44,26 @@ def csv(client, **query):
     answer = client.get("/api/v1/market/ohlcv.csv", {"symbol": "BTC/USDT", **query})
     assert answer.status_code == 200, answer.content
     return answer
+
+
+def test_first_candle_is_that_of_what_is_stored_or_of_the_minutes(monkeypatch):
+    minutes(1)
+    first_ms = FIRST * 1_000
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE stored AS SELECT * FROM ohlcv_1h WITH NO DATA")
+        cursor.execute(
+            "INSERT INTO stored (symbol, time) VALUES ('BTC/USDT', %s)",
+            [to_datetime(first_ms - 3_600_000)],
+        )
+
+    def stored_until(until_ms):
+        store = Store(relation="stored", until_ms=until_ms)
+        stores = {**rollup_stores.TABLES, "ohlcv_1h": store}
+        monkeypatch.setattr(rollup_stores, "read", lambda: stores)
+        return export.first_ms(None, "BTC/USDT", resolution="1h")
+
+    assert stored_until(first_ms) == first_ms - 3_600_000
+    assert stored_until(first_ms - 3_600_000) == first_ms
 
 
 def test_csv_is_exact(client, btc):  # noqa: F811

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from market import revisions, rollups
+from market import revisions, rollup_stores, rollups
 from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX, Series
 from market.models import Candle1m, DataRevision, ExchangeCandle
 from market.ranges import TimeRange
 from market.revisions import Drift, Fingerprint, StaleRollupError
+from market.rollup_stores import Store
 from tests.factories import FIRST_CANDLE, Candle1mFactory
 
 pytestmark = pytest.mark.django_db
@@ -143,6 +144,25 @@ def test_compute_of_a_rollup_that_stays_due_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(rollups, "refresh_due", lambda *, now_ms: 0)
     with pytest.raises(StaleRollupError, match="BTC/USDT 5m"):
         compute(Series(exchange=INDEX, symbol="BTC/USDT", timeframe="5m"))
+
+
+def test_compute_of_a_rollup_that_is_stored_whole_reads_no_view(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Candle1mFactory(time=FIRST_CANDLE)
+    ours = Series(exchange=INDEX, symbol="BTC/USDT", timeframe="5m")
+    rollups.note_touched([("BTC/USDT", WHOLE)])
+    whole = compute(ours)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE stored AS SELECT * FROM ohlcv_5m WITH NO DATA")
+
+    def stored_until(until_ms: int) -> Fingerprint:
+        stores = {"ohlcv_5m": Store(relation="stored", until_ms=until_ms)}
+        monkeypatch.setattr(rollup_stores, "read", lambda: stores)
+        return compute(ours)
+
+    assert (whole.row_count, stored_until(WHOLE.end_ms)) == (1, of(""))
+    assert stored_until(WHOLE.end_ms - STEP_MS) == whole
 
 
 def test_pin_notes_a_range_once_and_brings_it_up_to_date() -> None:
