@@ -15,11 +15,9 @@ from decimal import Decimal
 from typing import Any, Generic
 
 from django.db import connection
-from django.db.models import Max, Min
 
 from market import folding, rollup_stores, rollups, tail
 from market.candles import epoch_ms, to_datetime
-from market.models import Candle1m
 from market.ranges import TimeRange, widen
 from market.rollup_stores import Store
 from market.row_forms import TEXTS, AnyRow, Form, Row
@@ -63,16 +61,6 @@ class RowPage(Generic[AnyRow]):
 
     rows: Sequence[AnyRow]
     next_ms: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What the stored candles of a window say; None where there are none to say it."""
-
-    first_open: Decimal | None = None
-    high: Decimal | None = None
-    low: Decimal | None = None
-    starts_ms: int | None = None
 
 
 def read_page(
@@ -171,23 +159,6 @@ def page_statement(
         "WHERE symbol = %s AND time >= %s AND time < %s ORDER BY time LIMIT %s"
     )
     return sql, [symbol, *times, limit]
-
-
-def summarise(symbol: str, *, from_ms: int, to_ms: int) -> Summary:
-    """First open, highest high and lowest low of the stored minutes of ``[from_ms, to_ms)``."""
-    window = Candle1m.objects.filter(
-        symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
-    )
-    found = window.aggregate(high=Max("high"), low=Min("low"))
-    first = window.order_by("time").first()
-    if first is None:
-        return Summary()
-    return Summary(
-        first_open=first.open,
-        high=found["high"],
-        low=found["low"],
-        starts_ms=epoch_ms(first.time),
-    )
 
 
 class _Series(Generic[AnyRow]):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from market import series
+from django.db.models import Max, Min
+
+from market.candles import epoch_ms, to_datetime
+from market.models import Candle1m
 from oracle import candle_book
 from oracle.aggregation import EXACT
 from oracle.candle_book import MINUTE_MS
@@ -24,6 +27,16 @@ class Day:
     high: Decimal | None = None
     low: Decimal | None = None
     change_percent: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """The stored minutes of a window: when and at what they begin, the highest and the lowest."""
+
+    starts_ms: int
+    first_open: Decimal
+    high: Decimal
+    low: Decimal
 
 
 def volume_24h(price: Price) -> Decimal | None:
@@ -48,14 +61,13 @@ def read_day(price: Price, *, now_ms: int) -> Day:
     window = {"from_ms": from_ms, "to_ms": now_ms + 1}
     # Redis first: a flush that commits in between leaves a candle in both, never in neither.
     waiting = candle_book.unflushed(price.symbol, **window)
-    stored = series.summarise(price.symbol, **window)
+    stored = _read_stored(price.symbol, **window)
     highs = [price.price, *(candle.high for candle in waiting)]
     lows = [price.price, *(candle.low for candle in waiting)]
     opens = [(candle.open_ms, candle.open) for candle in waiting]
-    if stored.high is not None and stored.low is not None:
+    if stored is not None:
         highs.append(stored.high)
         lows.append(stored.low)
-    if stored.first_open is not None and stored.starts_ms is not None:
         opens.append((stored.starts_ms, stored.first_open))
     first_ms, first_open = min(opens, default=(now_ms, price.price))
     return Day(
@@ -64,6 +76,23 @@ def read_day(price: Price, *, now_ms: int) -> Day:
         change_percent=(
             _change_percent(first_open, price.price) if first_ms - from_ms <= MAX_SHORT_MS else None
         ),
+    )
+
+
+def _read_stored(symbol: str, *, from_ms: int, to_ms: int) -> _Stored | None:
+    """What the stored minutes of ``[from_ms, to_ms)`` say; None where there are none."""
+    window = Candle1m.objects.filter(
+        symbol=symbol, time__gte=to_datetime(from_ms), time__lt=to_datetime(to_ms)
+    )
+    found = window.aggregate(high=Max("high"), low=Min("low"))
+    first = window.order_by("time").first()
+    if first is None or found["high"] is None:  # the very first may be stored in between
+        return None
+    return _Stored(
+        starts_ms=epoch_ms(first.time),
+        first_open=first.open,
+        high=found["high"],
+        low=found["low"],
     )
 
 
