@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from msgspec.structs import replace
 
 from market import candles
@@ -125,8 +125,6 @@ def test_upsert_backfilled_many_in_one_transaction() -> None:
 
 
 def test_upsert_backfilled_unordered_prices_are_refused() -> None:
-    from django.db import IntegrityError
-
     with pytest.raises(IntegrityError, match="ohlcv_1m_ordered"):
         upsert_backfilled([replace(MADE, high=D(1))], overwrite=False)
 
