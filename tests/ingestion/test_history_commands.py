@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -13,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
-from ingestion import backfill, backfill_run, candle_pages
+from ingestion import backfill, backfill_run, candle_pages, reconcile
 from ingestion.models import Backfill
 from ingestion.registry import ADAPTERS
 from market.models import Candle1m, Listing
@@ -110,6 +111,34 @@ def test_backfill_command_stopped_leaves_nothing_to_the_workers(
     with pytest.raises(CommandError, match=r"Stopped"):
         command("backfill", "--all", "--from", "-1h")
     assert list(Backfill.objects.values_list("status", flat=True)) == ["canceled"] * 2
+
+
+def test_backfill_command_stopped_leaves_to_others_what_they_work_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    span = {"start_ms": now_ms - 3_600_000, "end_ms": now_ms - 600_000}
+    (row,) = backfill.note(SYMBOL, **span, overwrite=False, created_by="test", now_ms=now_ms)
+    assert backfill.claim(row.pk, now_ms=now_ms) is not None
+
+    def why_waiting(*_: Any, **__: Any) -> str:
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C
+        return "another process runs it"
+
+    monkeypatch.setattr(backfill, "why_waiting", why_waiting)
+    with pytest.raises(CommandError, match=r"Stopped"):
+        command("backfill", "--resume", str(row.pk))
+    row.refresh_from_db()
+    assert row.status == Backfill.RUNNING
+
+
+def test_reconcile_command_says_that_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconcile, "compare", compare)
+    with pytest.raises(CommandError, match=r"^Stopped: nothing was compared"):
+        command("reconcile", SYMBOL, "--from", "-1h")
 
 
 def test_backfill_command_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

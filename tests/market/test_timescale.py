@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from market import aggregates, rollups, series, storage, timescale
@@ -344,3 +344,17 @@ def test_a_history_begun_without_it_is_moved_over_unchanged(begun_without, setti
     assert stored() == expected(rows | late)
     call_command("timescale", convert=True)
     assert pages() == before
+
+
+def test_convert_where_nothing_can_be_converted_says_so(settings):
+    settings.TIMESCALEDB = "off"
+    with pytest.raises(CommandError, match=r"Nothing was converted: TIMESCALEDB=off"):
+        call_command("timescale", convert=True)
+
+
+def test_convert_without_the_extension_says_so():
+    lacks = timescale.offer().lacks
+    if lacks is None:
+        pytest.skip("this server has TimescaleDB")
+    with pytest.raises(CommandError, match=lacks):
+        call_command("timescale", convert=True)

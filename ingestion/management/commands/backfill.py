@@ -61,9 +61,13 @@ class Command(BaseCommand):
     @away.said()
     def handle(self, **options: Any) -> None:
         now_ms = time.time_ns() // 1_000_000
-        rows = _reopened(options) if options["resume"] else _noted(options, now_ms)
+        if options["resume"]:
+            rows, ours = _reopened(options)
+        else:
+            rows = _noted(options, now_ms)
+            ours = {row.pk for row in rows}
         try:
-            stopped = _work_all(rows)
+            stopped = _work_all(rows, ours)
         except away.ERRORS as error:
             raise CommandError(f"{away.why(error)}\nGo on with: {_again(rows)}") from error
         self._report([Backfill.objects.get(pk=row.pk) for row in rows], stopped=stopped)
@@ -137,7 +141,8 @@ def _symbols(options: dict[str, Any], known: Catalog) -> list[str]:
     return sorted(names, key=lambda name: name not in rates)
 
 
-def _reopened(options: dict[str, Any]) -> list[Backfill]:
+def _reopened(options: dict[str, Any]) -> tuple[list[Backfill], set[int]]:
+    """The backfills to go on with, and which of them live by our doing."""
     more = ("symbols", "all", "start", "end", "overwrite")
     if any(options[name] for name in more):
         raise CommandError("--resume goes on with what was ordered then: say nothing else")
@@ -145,13 +150,15 @@ def _reopened(options: dict[str, Any]) -> list[Backfill]:
     rows = {row.pk: row for row in Backfill.objects.filter(pk__in=ids)}
     if unknown := [each for each in ids if each not in rows]:
         raise CommandError(f"there is no backfill {unknown[0]}")
-    for each in ids:
-        backfill.reopen(each)
-    return [rows[each] for each in ids]
+    ours = {each for each in ids if backfill.reopen(each)}
+    return [rows[each] for each in ids], ours
 
 
-def _work_all(rows: Sequence[Backfill]) -> bool:
-    """Run them one after the other; True when that was stopped."""
+def _work_all(rows: Sequence[Backfill], ours: set[int]) -> bool:
+    """Run them one after the other; True when that was stopped.
+
+    ``ours``: those that end with us when it is, and not before; those we have worked on join them.
+    """
     with _stopping() as stop, _progress() as progress:
         tasks = {
             row.pk: progress.add_task(
@@ -161,14 +168,14 @@ def _work_all(rows: Sequence[Backfill]) -> bool:
         }
         for row in rows:
             if not stop.is_set():
-                _work(row, progress, tasks[row.pk], stop)
+                _work(row, progress, tasks[row.pk], stop, ours)
         if stop.is_set():
-            for row in rows:  # or the workers of a running stack would go on with them
-                backfill.cancel(row.pk, now_ms=time.time_ns() // 1_000_000)
+            for each in ours:  # or the workers of a running stack would go on with them
+                backfill.cancel(each, now_ms=time.time_ns() // 1_000_000)
         return stop.is_set()
 
 
-def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event) -> None:
+def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event, ours: set[int]) -> None:
     """Run a backfill to its end, or follow it where another process has it."""
 
     def show(row: Backfill, waiting: str = "") -> None:
@@ -184,6 +191,8 @@ def _work(row: Backfill, progress: Progress, task: TaskID, stop: Event) -> None:
             stop=stop,
             progress=show,
         )
+        if status is not None:
+            ours.add(row.pk)
         row.refresh_from_db()
         show(row)
         if row.status not in Backfill.LIVE:

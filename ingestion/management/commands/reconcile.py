@@ -60,7 +60,10 @@ class Command(BaseCommand):
                 f"{unknown[0]} has no {plan.symbol} in its own currency; "
                 f"there are {', '.join(sorted(listed)) or 'none'}"
             )
-        found = reconcile.compare(plan, whole, now_ms=now_ms, exchanges=options["exchange"])
+        try:
+            found = reconcile.compare(plan, whole, now_ms=now_ms, exchanges=options["exchange"])
+        except KeyboardInterrupt:
+            raise CommandError("Stopped: nothing was compared to its end.") from None
         if options["json"]:
             for comparison in found:
                 self.stdout.write(json.dumps(_plain(comparison)))

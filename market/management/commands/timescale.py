@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from market import storage, timescale
 from market.storage_report import report
@@ -28,14 +29,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["convert"]:
-            storage.convert()
-            timescale.apply(storage.time_tables())
+            self._convert()
         found = report(storage.time_tables())
         if options["json"]:
             self.stdout.write(json.dumps(found, default=str, indent=2))
             return
         for line in _lines(found):
             self.stdout.write(line)
+
+    def _convert(self) -> None:
+        lacks = "TIMESCALEDB=off" if settings.TIMESCALEDB == "off" else timescale.offer().lacks
+        if lacks:
+            raise CommandError(f"Nothing was converted: {lacks}")
+        storage.convert()
+        timescale.apply(storage.time_tables())
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
