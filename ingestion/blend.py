@@ -2,7 +2,8 @@
 
 By the rules of the live index: who is not to be believed is found from the closes, by
 `oracle.agreement` and `oracle.aggregation`; what is left is weighted by its volume in the symbol's
-quote currency.
+quote currency. Volumes are sums, as those of live trades: an exchange whose price lies outside of
+the fences traded all the same. Only one that disagrees as a whole counts for nothing.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ class Blender:
             return
         for open_ms in sorted(set().union(*(each.candles for each in listings))):
             groups = _by_exchange(self._parts(listings, open_ms))
-            kept = self._believed(groups, open_ms)
+            agreeing = self._agreeing(groups, open_ms)
+            kept = _within_fences(agreeing)
             if kept:
-                candle = _blended(self.symbol, open_ms, kept)
+                candle = _blended(self.symbol, open_ms, kept, traded=agreeing)
                 self._last, self._last_ms = candle.close, open_ms
                 yield candle
 
@@ -108,7 +110,8 @@ class Blender:
             if part.low >= MIN_PRICE and part.high < MAX_PRICE:
                 yield part
 
-    def _believed(self, groups: Sequence[_Part], open_ms: int) -> list[_Part]:
+    def _agreeing(self, groups: Sequence[_Part], open_ms: int) -> list[_Part]:
+        """Those that do not disagree as a whole, in the order of their closes."""
         if not groups:
             return []
         recent = open_ms - self._last_ms <= LAST_PRICE_MAX_AGE_MS
@@ -119,8 +122,7 @@ class Blender:
         )
         left = [group for index, group in enumerate(groups) if index not in out]
         left.sort(key=lambda group: group.close)
-        rejected = find_outliers([group.close for group in left])
-        return [group for rank, group in enumerate(left) if rank not in rejected]
+        return left
 
 
 class _Part(NamedTuple):
@@ -207,9 +209,18 @@ def _joined(group: Sequence[_Part]) -> _Part:
     )
 
 
-def _blended(symbol: str, open_ms: int, kept: Sequence[_Part]) -> BackfilledCandle:
+def _within_fences(groups: Sequence[_Part]) -> list[_Part]:
+    """What the outlier rule leaves of groups that are in the order of their closes."""
+    rejected = find_outliers([group.close for group in groups])
+    return [group for rank, group in enumerate(groups) if rank not in rejected]
+
+
+def _blended(
+    symbol: str, open_ms: int, kept: Sequence[_Part], *, traded: Sequence[_Part]
+) -> BackfilledCandle:
+    """``kept`` make the prices; ``traded``, these and others, the volumes."""
     weights = [part.weight for part in kept]
-    counting = [part for part in kept if part.counts]
+    counting = [part for part in traded if part.counts]
     volume = _sum([part.volume for part in counting])
     quote_volume = _sum([part.quote_volume for part in counting])
     return BackfilledCandle(
