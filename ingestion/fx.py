@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from ingestion import http
 from ingestion.adapter import Answer, Parsed, Refusal, Request, UnreadableError, Unresolved
@@ -93,7 +93,10 @@ def fetch(*, now_ms: int) -> Outcome:
     fx_board.publish(SOURCE, quotes)
     try:
         store(quotes)
-    except DatabaseError as error:  # the next hour's fetch writes the same day again
+    except (
+        DatabaseError,
+        InterfaceError,
+    ) as error:  # the next hour's fetch writes the same day again
         log.error("fx.not_stored", source=SOURCE, error=str(error))
     heartbeat.beat("fx", now_ms=now_ms, rates=len(quotes), date=quotes[0].date)
     return Outcome(stored_count=len(quotes))

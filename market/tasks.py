@@ -7,7 +7,7 @@ import time
 import structlog
 from celery import shared_task
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from market import catalog, coverage, flush, policies, retention, rollups, storage, timescale
 from market.candles import FencedOutError
@@ -37,7 +37,7 @@ def flush_candles() -> None:
     try:
         with metrics.FLUSH_DURATION.time():
             done = flush.flush_candles(now_ms=now_ms, token=lock.token)
-    except (DatabaseError, FencedOutError) as error:
+    except (DatabaseError, InterfaceError, FencedOutError) as error:
         metrics.FLUSH_ERRORS.inc()
         log.error("flush.failed", error=str(error), lag_ms=flush.lag_ms(now_ms=now_ms))
         return
@@ -81,7 +81,7 @@ def run_policies() -> None:
             continue  # the next task's
         try:
             policies.run(policy, seconds=POLICY_SECONDS)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             log.error("policy.not_run", **facts, error=str(error))
             continue
         log.info("policy.run", **facts)
@@ -94,7 +94,7 @@ def publish_catalog() -> None:
     """Bring the catalogue in Redis up to the database; the one in force stays when that is away."""
     try:
         changed = catalog.publish()
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         log.warning("catalog.kept", error=str(error))  # the one in Redis stays in force
         return
     if changed:
@@ -104,6 +104,6 @@ def publish_catalog() -> None:
 def _roll_up(*, now_ms: int, seconds: float) -> None:
     try:
         rollups.refresh_due(now_ms=now_ms, seconds=seconds)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         metrics.ROLLUP_ERRORS.inc()
         log.error("rollups.failed", error=str(error))  # what is due stays noted

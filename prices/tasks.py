@@ -7,7 +7,7 @@ from functools import cache
 
 import structlog
 from celery import shared_task
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from prometheus_client import Counter
 
 from oracle import locks
@@ -61,6 +61,6 @@ def save_rates() -> None:
 
     try:
         history.save()
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         SAVE_ERRORS.inc()
         log.error("rates.not_saved", error=str(error))

@@ -1,5 +1,6 @@
 """`manage.py export`: files that are whole or not there."""
 
+import os
 import signal
 import sys
 from datetime import timedelta
@@ -107,13 +108,22 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         (("--from", "2024-01-02", "--to", "2024-01-01"), "must be before --to 2024-01-01"),
         (("--exchange", "nowhere"), "there are no 1m candles of BTC/USDT from 'nowhere'"),
         (("--output", "/"), "/ is a folder: name a file in it"),
-        (("--output", "/nowhere/x.csv"), "No such file or directory"),
+        (("--output", "/nowhere/x.csv"), "/nowhere/x.csv: No such file or directory"),
     ],
 )
 def test_wrong_input_says_what_is_accepted(options, message):
     with pytest.raises(CommandError) as caught:
         run(*options)
     assert message in str(caught.value)
+
+
+def test_a_reader_who_has_enough_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        run()
+        assert os.readlink(f"/proc/self/fd/{pipe.fileno()}") == os.devnull
 
 
 def test_a_symbol_without_candles_is_an_error():

@@ -62,8 +62,13 @@ class Command(BaseCommand):
                 else:
                     for part in export.csv_parts(counted):
                         file.write(part)
-        except (ExportError, ValueError, OSError) as error:
+        except BrokenPipeError:
+            # Who read it has enough, as `head` does; what Python would still flush has no reader.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ExportError, ValueError) as error:
             raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"{options['output']}: {error.strerror}") from None
         except KeyboardInterrupt:
             raise CommandError("stopped: nothing is written", returncode=130) from None
 
