@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 # NUMERIC(38,18) holds nothing larger, and turns anything smaller into zero.
 MAX_AMOUNT = Decimal("1e20")
+MAX_COUNT = 2**63  # what a bigint holds
 MIN_PRICE = Decimal("1e-18")
 MAX_TEXT_CHARS = 100  # KuCoin has sent 30 decimals; a longer number or name is an attack or a bug
 
@@ -135,9 +136,9 @@ def volume(row: Any, key: str | int) -> Decimal | None:
 
 
 def count(row: Any, key: str | int) -> int:
-    """Read a whole number of 0 or more, else BAD_ROW."""
+    """Read a whole number of 0 or more below MAX_COUNT, else BAD_ROW."""
     value = field(row, key)
-    if type(value) is int and 0 <= value < MAX_AMOUNT:
+    if type(value) is int and 0 <= value < MAX_COUNT:
         return value
     raise RowError(ErrorCode.BAD_ROW, f"{key} is {shown(value)}")
 

@@ -157,3 +157,11 @@ def test_shown_is_short_whatever_it_is() -> None:
 
     shown = [wire.shown(each) for each in ("x" * 1000, 10**39, deep, Decimal(1).scaleb(-99999))]
     assert all(len(each) <= 42 for each in shown)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 1.0, "5", True, None], ids=repr)
+def test_count_is_what_a_bigint_holds(value: Any) -> None:
+    assert wire.count({"n": 2**63 - 1}, "n") == 2**63 - 1
+    with pytest.raises(RowError) as caught:
+        wire.count({"n": value}, "n")
+    assert caught.value.code == ErrorCode.BAD_ROW
