@@ -282,7 +282,21 @@ def _in_the_way(row: Backfill, plan: Plan, *, now_ms: int) -> Backfill | None:
         start__lt=row.end,
         end__gt=row.start,
     )
-    return Backfill.objects.filter(same | rates).exclude(pk=row.pk).order_by("id").first()
+    others = Backfill.objects.filter(same | rates).exclude(pk=row.pk).order_by("id")
+    return next((each for each in others if each.symbol == row.symbol or _lacks(each, row)), None)
+
+
+def _lacks(rate: Backfill, row: Backfill) -> bool:
+    """Is there anything of the range of ``row`` that ``rate`` is still to bring?
+
+    Windows come newest first: the last day need not wait for a year of its rates.
+    """
+    theirs, ours = range_of(rate), range_of(row)
+    both = TimeRange(
+        start_ms=max(theirs.start_ms, ours.start_ms), end_ms=min(theirs.end_ms, ours.end_ms)
+    )
+    to_be_forgotten = rate.overwrite and rate.started_at is None
+    return to_be_forgotten or bool(coverage.missing(window.series_of(rate.symbol), both))
 
 
 def range_of(row: Backfill) -> TimeRange:

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import structlog
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ingestion import backfill
 from ingestion.backfill import BackfillError
@@ -32,7 +32,7 @@ def order_missing(*, now_ms: int) -> list[Backfill]:
     """Order a backfill for each symbol that misses minutes, a few at a time.
 
     Rates first, then who misses most: one that misses its last minute asks as often as one that
-    misses the day, and would take its place. Not for one that has a live backfill, nor again at
+    misses the day, and would take its place. Not for one that is being backfilled, nor again at
     once for one whose last has failed.
     """
     known = catalog.load()
@@ -40,7 +40,9 @@ def order_missing(*, now_ms: int) -> list[Backfill]:
     for gap in gaps.find(_names(known), from_ms=now_ms - LOOK_BACK_MS, to_ms=now_ms, now_ms=now_ms):
         if not gap.empty:
             missing.setdefault(gap.symbol, []).append(gap)
-    live = set(_working().values_list("symbol", flat=True))
+    # One that only waits, for all rates of a long range, holds back nobody who needs a day of them.
+    begun = _working().filter(Q(status=Backfill.RUNNING) | Q(created_by=CREATED_BY))
+    live = set(begun.values_list("symbol", flat=True))
     room = MAX_LIVE - _working().filter(created_by=CREATED_BY).count()
     resting = _resting(missing, now_ms=now_ms)
     rates = {symbol.name for symbol in known.symbols if symbol.is_rate}

@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def series(self) -> Series:
-        return _series(self.symbol)
+        return series_of(self.symbol)
 
     @property
     def rates(self) -> frozenset[str]:
@@ -112,7 +112,8 @@ class Blended:
         return not (self.failures or self.unconverted)
 
 
-def _series(symbol: str) -> Series:
+def series_of(symbol: str) -> Series:
+    """What a backfill of a symbol covers: the index's minutes of it."""
     return Series(exchange=INDEX, symbol=symbol, timeframe=RESOLUTION)
 
 
@@ -291,7 +292,9 @@ def _unasked(symbol: str, whole: TimeRange) -> list[TimeRange]:
     """The minutes that are neither stored nor empty for good."""
     stored = _stored(symbol, whole)
     return [
-        left for part in coverage.missing(_series(symbol), whole) for left in subtract(part, stored)
+        left
+        for part in coverage.missing(series_of(symbol), whole)
+        for left in subtract(part, stored)
     ]
 
 

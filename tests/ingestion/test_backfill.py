@@ -392,6 +392,23 @@ def test_claim_waits_for_older_ones_of_its_rates(url: str) -> None:
     assert all("note" in entry for entry in other.errors)
 
 
+def test_claim_waits_for_its_rates_only_where_it_needs_them(url: str) -> None:
+    listed("upbit", symbol="USDT/KRW", is_rate=True)
+    ListingFactory(
+        exchange=ExchangeFactory(name="upbit"),
+        symbol=SymbolFactory(name=SYMBOL),
+        exchange_symbol="KRW-LINK",
+        quote="KRW",
+    )
+    rate, year, day = ordered(350, symbol="USDT/KRW"), ordered(350), ordered(60)
+    assert run(day.pk, now_ms=NOW_MS) is None
+    for _ in range(2):
+        assert run(rate.pk, now_ms=NOW_MS, seconds=0) == "pending"
+    assert run(day.pk, now_ms=NOW_MS) == "succeeded"
+    assert run(year.pk, now_ms=NOW_MS) is None
+    assert f"waits for backfill {rate.pk}" in backfill.why_waiting(year, now_ms=NOW_MS)
+
+
 def converted_only() -> None:
     """A symbol that no exchange lists in its own currency, and the rate that makes it so."""
     listed("upbit", symbol="USDT/KRW", is_rate=True)

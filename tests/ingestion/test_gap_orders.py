@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ingestion import gap_orders
+from ingestion import backfill, gap_orders
 from ingestion.gap_orders import FIRST_BACKOFF, order_missing
 from ingestion.models import Backfill
 from market import coverage
@@ -61,6 +61,16 @@ def test_order_missing_not_twice_while_one_is_live() -> None:
     assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT"]
     assert order_missing(now_ms=NOW_MS) == []
     assert not gap_orders.all_done()
+
+
+def test_order_missing_does_not_wait_for_a_long_one_that_only_waits() -> None:
+    listed("A/USDT")
+    span = {"start_ms": NOW_MS - 10 * 86_400_000, "end_ms": SETTLED_MS}
+    (row,) = backfill.note("A/USDT", **span, overwrite=False, created_by="somebody", now_ms=NOW_MS)
+    assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT"]
+    Backfill.objects.filter(created_by="gaps").delete()
+    Backfill.objects.filter(pk=row.pk).update(status=Backfill.RUNNING)
+    assert order_missing(now_ms=NOW_MS) == []
 
 
 def test_order_missing_empty_minutes_are_not_asked_for() -> None:
