@@ -65,8 +65,14 @@ def test_order_missing_not_twice_while_one_is_live() -> None:
 
 def test_order_missing_does_not_wait_for_a_long_one_that_only_waits() -> None:
     listed("A/USDT")
-    span = {"start_ms": NOW_MS - 10 * 86_400_000, "end_ms": SETTLED_MS}
-    (row,) = backfill.note("A/USDT", **span, overwrite=False, created_by="somebody", now_ms=NOW_MS)
+    (row,) = backfill.note(
+        "A/USDT",
+        start_ms=NOW_MS - 10 * 86_400_000,
+        end_ms=SETTLED_MS,
+        overwrite=False,
+        created_by="somebody",
+        now_ms=NOW_MS,
+    )
     assert names(order_missing(now_ms=NOW_MS)) == ["A/USDT"]
     Backfill.objects.filter(created_by="gaps").delete()
     Backfill.objects.filter(pk=row.pk).update(status=Backfill.RUNNING)
