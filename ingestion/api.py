@@ -19,11 +19,13 @@ from ingestion.candle_sources import CandleError, UnknownExchangeError
 from ingestion.core_symbols import ACTIONS, CoreSymbolError
 from ingestion.models import Backfill
 from market import query
+from market.coverage import INDEX
 from market.models import Listing
 from market.query import ApiError, invalid
 from market.timeframes import UnknownTimeframeError
 
 _ERRORS = schema.errors(400, 401, 403, 503)
+_PAGE = ("limit", "offset")
 
 
 class CoreSymbols(APIView):
@@ -36,12 +38,13 @@ class CoreSymbols(APIView):
         tags=["admin"],
         operation_id="core-symbols",
         parameters=[*schema.CORE_SYMBOL_PARAMETERS],
-        responses={200: schema.CoreSymbolsAnswer, **_ERRORS},
+        responses={200: schema.CoreSymbolsAnswer, **_ERRORS, **schema.errors(404)},
     )
     def get(self, request: Request) -> Response:
+        params = asked.params(request, "exchange_id", "include_disabled")
         found = core_symbols.listed(
-            exchange=_one_exchange(request.query_params),
-            include_disabled=asked.flag(request.query_params, "include_disabled"),
+            exchange=_one_exchange(params),
+            include_disabled=asked.flag(params, "include_disabled"),
         )
         return Response(_core_symbols(list(found)))
 
@@ -52,7 +55,7 @@ class CoreSymbols(APIView):
         responses={201: schema.CoreSymbolsAnswer, **_ERRORS, **schema.errors(404)},
     )
     def post(self, request: Request) -> Response:
-        given = asked.body(request)
+        given = asked.body(request, "exchange_id", "symbols", "timeframes", "added_by")
         exchange = _exchange(given)
         names = asked.texts(given, "symbols", what="symbols such as BTC/USDT")
         timeframes = None
@@ -60,7 +63,9 @@ class CoreSymbols(APIView):
             timeframes = asked.texts(given, "timeframes", what="timeframes such as 1h")
         added_by = asked.text(given, "added_by", default=request.user.get_username()[:64])
         try:
-            added = core_symbols.add(exchange, names, timeframes=timeframes, added_by=added_by)
+            added = core_symbols.add(
+                exchange, names, timeframes=timeframes, added_by=added_by, taken_over=True
+            )
         except UnknownExchangeError as error:
             raise _unknown_exchange(error) from error
         except (UnknownTimeframeError, CandleError) as error:
@@ -76,11 +81,11 @@ class CoreSymbols(APIView):
         responses={200: schema.CoreSymbolsChanged, **_ERRORS, **schema.errors(404)},
     )
     def patch(self, request: Request) -> Response:
-        given = asked.body(request)
+        given = asked.body(request, "action", "exchange_id", "symbols")
         action = given.get("action")
         if action not in ACTIONS:
             raise invalid("action", action, f"one of {', '.join(ACTIONS)}")
-        exchange = _exchange(given)
+        exchange = _known_exchange(given)
         names = asked.texts(given, "symbols", what="symbols such as BTC/USDT")
         try:
             changed = core_symbols.change(action, exchange, names)
@@ -107,17 +112,18 @@ class SyncTrigger(APIView):
         operation_id="sync-trigger",
         parameters=[*schema.SYNC_PARAMETERS],
         request=schema.SyncOrder,
-        responses={202: schema.SyncAnswer, **_ERRORS},
+        responses={202: schema.SyncAnswer, **_ERRORS, **schema.errors(404)},
     )
     def post(self, request: Request) -> Response:
-        params = asked.fields(request)
+        params = asked.fields(request, "which", "exchange_id")
         wanted = query.choice(params, "which", ("all", *data_sync.SCHEDULES), default="all")
+        # An empty name is refused here: it would send for every exchange.
+        exchange = _known_exchange(params) if "exchange_id" in params else None
         now_ms = time.time_ns() // 1_000_000
         sent = 0
         exchanges: set[str] = set()
         for which in data_sync.SCHEDULES:
             if wanted in ("all", which):
-                exchange = _one_exchange(params)
                 found = data_sync.orders(which, now_ms=now_ms, exchange=exchange)
                 if found:
                     _send(which, exchange)
@@ -131,7 +137,8 @@ class SyncTrigger(APIView):
 class DataStatus(APIView):
     """Ranges, rows and gaps of core symbols and of the index; the last sync and its error.
 
-    Above 10,000 rows are estimated: `rows_exact` says so.
+    Above 10,000 rows are estimated: `rows_exact` says so. Gaps of a core symbol are those of all
+    that was asked for; gaps of the index are those of the last 24 hours only.
     """
 
     permission_classes = (IsAdminUser,)
@@ -141,16 +148,18 @@ class DataStatus(APIView):
         tags=["admin"],
         operation_id="data-status",
         parameters=[*schema.STATUS_PARAMETERS],
-        responses={200: schema.DataStatusAnswer, **_ERRORS},
+        responses={200: schema.DataStatusAnswer, **_ERRORS, **schema.errors(404)},
     )
     def get(self, request: Request) -> Response:
-        params = request.query_params
+        params = asked.params(request, "exchange_id", "symbol", *_PAGE)
         now_ms = time.time_ns() // 1_000_000
         page = query.page(params, default_limit=asked.DEFAULT_LIMIT)
         names = sorted(
             symbol.name for symbol in query.current_catalog().symbols if not symbol.derived_from
         )
-        found = core_symbols.listed(exchange=_one_exchange(params), include_disabled=True)
+        found = core_symbols.listed(
+            exchange=_one_exchange(params, or_index=True), include_disabled=True
+        )
         if params.get("symbol"):
             name = _symbol(params)
             names, found = [each for each in names if each == name], found.filter(symbol__name=name)
@@ -186,13 +195,15 @@ class BackfillOrder(APIView):
         responses={202: schema.BackfillTaken, **_ERRORS, **schema.errors(404)},
     )
     def post(self, request: Request) -> Response:
-        params = asked.fields(request)
+        params = asked.fields(request, "symbol", "from", "to", "overwrite")
         symbol = query.symbol(params.get("symbol"), query.current_catalog())
         now_ms = time.time_ns() // 1_000_000
         start = _seconds(params, "from")
         if start is None:
             raise invalid("from", None, "unix seconds, where the backfill begins")
         end = _seconds(params, "to")
+        if start * 1_000 >= (now_ms if end is None else end * 1_000):
+            raise invalid("from", start, "before now" if end is None else f"before to ({end})")
         try:
             row = backfill.order(
                 symbol,
@@ -220,7 +231,7 @@ class Backfills(APIView):
         responses={200: schema.BackfillsAnswer, **_ERRORS, **schema.errors(404)},
     )
     def get(self, request: Request) -> Response:
-        params = request.query_params
+        params = asked.params(request, "status", "symbol", *_PAGE)
         page = query.page(params, default_limit=asked.DEFAULT_LIMIT)
         found = Backfill.objects.all()
         if "status" in params:
@@ -245,6 +256,7 @@ class OneBackfill(APIView):
         responses={200: schema.BackfillAnswer, **_ERRORS, **schema.errors(404)},
     )
     def get(self, request: Request, backfill_id: int) -> Response:
+        asked.params(request)
         return Response(shown.backfill(_find(backfill_id)))
 
 
@@ -261,6 +273,7 @@ class CancelBackfill(APIView):
         responses={200: schema.BackfillTaken, **_ERRORS, **schema.errors(404, 409)},
     )
     def post(self, request: Request, backfill_id: int) -> Response:
+        asked.body(request)
         _find(backfill_id)
         canceled = backfill.cancel(backfill_id, now_ms=time.time_ns() // 1_000_000)
         return _now(backfill_id, done=canceled, verb="canceled", accepted=Backfill.LIVE)
@@ -279,6 +292,7 @@ class RetryBackfill(APIView):
         responses={202: schema.BackfillTaken, **_ERRORS, **schema.errors(404, 409)},
     )
     def post(self, request: Request, backfill_id: int) -> Response:
+        asked.body(request)
         _find(backfill_id)
         accepted = (Backfill.FAILED, Backfill.CANCELED)
         again = backfill.retry(backfill_id)
@@ -296,9 +310,21 @@ def _exchange(given: Mapping[str, Any]) -> str:
     return asked.text(given, "exchange_id").lower()
 
 
-def _one_exchange(params: Mapping[str, str]) -> str | None:
-    """The exchange that the query is about, if it names one."""
-    return _exchange(params) if params.get("exchange_id") else None
+def _known_exchange(given: Mapping[str, Any], *, or_index: bool = False) -> str:
+    """The exchange that is named; 404 for one that nobody knows, instead of nothing found."""
+    name = _exchange(given)
+    if or_index and name == INDEX:
+        return name
+    try:
+        core_symbols.check_exchange(name)
+    except UnknownExchangeError as error:
+        raise _unknown_exchange(error) from error
+    return name
+
+
+def _one_exchange(params: Mapping[str, str], *, or_index: bool = False) -> str | None:
+    """The exchange that the request is about, if it names one."""
+    return _known_exchange(params, or_index=or_index) if params.get("exchange_id") else None
 
 
 def _unknown_exchange(error: UnknownExchangeError) -> ApiError:

@@ -2,39 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from market import query
-from market.query import invalid
+from market.query import ApiError, invalid
 
 MAX_BODY_BYTES = 65_536
 MAX_ITEMS = 50
 MAX_CHARS = 64
 DEFAULT_LIMIT = 100
+# What is no field of ours: the browsable API asks for its renderer in the query, and a form of a
+# session carries Django's token.
+_NOT_OURS_IN_QUERY, _NOT_OURS_IN_FORM = "format", "csrfmiddlewaretoken"
 
 
-def body(request: Request) -> Mapping[str, Any]:
-    """The JSON object or form that was sent; an empty one for no body.
+def params(request: Request, *accepted: str) -> Mapping[str, str]:
+    """The query, which has the ``accepted`` fields and no others. Raises ApiError."""
+    _known(request.query_params, accepted, apart_from=_NOT_OURS_IN_QUERY)
+    return request.query_params
 
-    Raises ApiError, and ParseError for what is neither.
+
+def body(request: Request, *accepted: str) -> Mapping[str, Any]:
+    """The JSON object or form that was sent, for a request whose query says nothing.
+
+    An empty one for no body. Raises ApiError, also for a field that is none of the ``accepted``
+    ones, and ParseError for what is neither an object nor a form.
     """
-    return query.body(request, max_bytes=MAX_BODY_BYTES)
+    params(request)
+    return _body(request, accepted)
 
 
-def fields(request: Request) -> dict[str, str]:
-    """Query and body as one: a field of the body is read as it would be in the query."""
-    found = {name: str(value) for name, value in request.query_params.items()}
-    for name, value in body(request).items():
+def fields(request: Request, *accepted: str) -> dict[str, str]:
+    """Query and body as one: a field of the body is read as it would be in the query.
+
+    Raises as `body` does.
+    """
+    found = {name: str(value) for name, value in params(request, *accepted).items()}
+    for name, value in _body(request, accepted).items():
         if isinstance(value, bool):
             found[name] = "true" if value else "false"
         elif isinstance(value, (str, int)):
             found[name] = str(value)
         elif value is not None:
-            raise invalid(name, value, "a text or a number")
+            raise invalid(name, value, "a text or a whole number")
     return found
+
+
+def _body(request: Request, accepted: Collection[str]) -> Mapping[str, Any]:
+    found = query.body(request, max_bytes=MAX_BODY_BYTES)
+    for text in (each for item in found.items() for each in item if isinstance(each, str)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # no error could repeat it, and no row hold it
+            raise ParseError("the body has half a surrogate pair, which is no text") from None
+    is_form = hasattr(found, "getlist")
+    _known(found, accepted, apart_from=_NOT_OURS_IN_FORM if is_form else None)
+    return found
+
+
+def _known(given: Mapping[str, Any], accepted: Collection[str], *, apart_from: str | None) -> None:
+    """Refuse fields that nobody would read: an option that changes nothing is a mistake."""
+    there_are = ", ".join(sorted(accepted)) or "none"
+    for name in given:
+        if name not in accepted and name != apart_from:
+            shown = name[:MAX_CHARS]
+            raise ApiError(
+                400,
+                "INVALID_PARAMETER",
+                f"{shown}: unknown; there are {there_are}",
+                {"field": shown, "accepted": there_are},
+            )
 
 
 def flag(params: Mapping[str, str], name: str) -> bool:

@@ -41,6 +41,15 @@ def listed(*, exchange: str | None = None, include_disabled: bool = False) -> Qu
     return found.order_by("exchange__name", "symbol__name", "id")
 
 
+def check_exchange(exchange: str) -> None:
+    """Raise UnknownExchangeError for one that is neither here nor can be asked for candles.
+
+    One that is here may have lost its adapter or ccxt since: what it has can still be looked at.
+    """
+    if not Exchange.objects.filter(name=exchange).exists():
+        candle_sources.check(exchange)
+
+
 @transaction.atomic
 def add(
     exchange: str,
@@ -48,11 +57,13 @@ def add(
     *,
     timeframes: Sequence[str] | None = None,
     added_by: str,
+    taken_over: bool = False,
 ) -> list[Listing]:
     """Make symbols of an exchange core symbols; those that are keep the timeframes they have.
 
-    ``timeframes`` None: the usual ones, for those that have none. Raises `CoreSymbolError`, and
-    `CandleError` for an unknown exchange or a timeframe that it lacks.
+    ``timeframes`` None: the usual ones, for those that have none. ``taken_over``: a person names
+    them, so what was listed before is ``added_by`` that person from now on. Raises
+    `CoreSymbolError`, and `CandleError` for an unknown exchange or a timeframe that it lacks.
     """
     wanted = [] if timeframes is None else [normalise(text) for text in timeframes]
     candle_sources.check(exchange, *wanted)
@@ -62,10 +73,19 @@ def add(
     )
     # One at a time on an exchange, or two would each add what neither sees of the other's.
     Exchange.objects.select_for_update().get(pk=venue.pk)
-    return [_add(venue, name, timeframes=wanted, added_by=added_by) for name in names]
+    rows = [_listing(venue, name, added_by=added_by) for name in names]
+    for row in rows:
+        have = {*row.timeframes, *wanted} or set(TIMEFRAMES)
+        row.timeframes = [name for name in RESOLUTIONS if name in have]
+        row.synced = True
+        if taken_over:
+            row.added_by = added_by
+        row.save()
+    return rows
 
 
-def _add(venue: Exchange, name: str, *, timeframes: Sequence[str], added_by: str) -> Listing:
+def _listing(venue: Exchange, name: str, *, added_by: str) -> Listing:
+    """The listing of a symbol, or a new one that is not saved."""
     base, quote = name.split("/")
     listing = candle_sources.own_market(venue.name, name)
     if listing is None:
@@ -80,10 +100,6 @@ def _add(venue: Exchange, name: str, *, timeframes: Sequence[str], added_by: str
             enabled=False,
             added_by=added_by,
         )
-    have = {*listing.timeframes, *timeframes} or set(TIMEFRAMES)
-    listing.timeframes = [name for name in RESOLUTIONS if name in have]
-    listing.synced = True
-    listing.save()
     return listing
 
 

@@ -2,7 +2,8 @@
 
 Rows are counted up to `EXACT_ROWS` and estimated beyond: of an exchange from how long a time was
 asked for, of the index from its first and last candle. Both are upper bounds, for a quiet minute
-has no row. Counting millions of rows for a page would take the database from who needs it.
+has no row. Counting millions of rows for a page would take the database from who needs it, and so
+would looking for gaps in years of the index: those are of the last 24 hours (`GAPS_BACK_MS`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from ingestion.asked import DEFAULT_LIMIT, MAX_ITEMS
 from ingestion.core_symbols import ACTIONS
+from ingestion.data_status import EXACT_ROWS
 from ingestion.data_sync import SCHEDULES, Outcome
 from ingestion.models import Backfill
 from ingestion.shown import MAX_GAPS
@@ -91,7 +92,9 @@ class CoreSymbolsAdd(serializers.Serializer[Any]):
         required=False,
         help_text="1m 5m 15m 1h 4h 1d; default: all but 4h.",
     )
-    added_by = serializers.CharField(required=False, help_text="Default: who asks.")
+    added_by = serializers.CharField(
+        required=False, help_text="Default: who asks. Also of those that were listed before."
+    )
 
 
 class CoreSymbolsChange(serializers.Serializer[Any]):
@@ -127,9 +130,8 @@ class SyncAnswer(serializers.Serializer[Any]):
 
 
 _ROWS: _Fields = {
-    "rows": serializers.IntegerField(),
+    "rows": serializers.IntegerField(help_text=f"Estimated above {EXACT_ROWS:,}."),
     "rows_exact": serializers.BooleanField(help_text="false: estimated, at most so many."),
-    "gap_count": serializers.IntegerField(),
 }
 _SeriesStatus = inline_serializer(
     "SeriesStatusAnswer",
@@ -138,7 +140,10 @@ _SeriesStatus = inline_serializer(
         **_FROM,
         **_TO,
         **_ROWS,
-        "gaps": serializers.ListField(child=Gap, help_text=f"The first {MAX_GAPS}."),
+        "gap_count": serializers.IntegerField(help_text="Between `from` and `to`."),
+        "gaps": serializers.ListField(
+            child=Gap, help_text=f"Between `from` and `to`, the first {MAX_GAPS}."
+        ),
         "last_sync": serializers.DateTimeField(
             allow_null=True, help_text="When one last went well."
         ),
@@ -153,6 +158,7 @@ _SeriesStatus = inline_serializer(
         "last_error": serializers.CharField(allow_null=True),
     },
 )
+_LAST_DAY = "Of the last 24 hours only, whatever `from` is."
 _IndexStatus = inline_serializer(
     "IndexStatusAnswer",
     {
@@ -160,9 +166,12 @@ _IndexStatus = inline_serializer(
         **_FROM,
         **_TO,
         **_ROWS,
-        "missing_minutes": serializers.IntegerField(help_text="Of the last 24 hours."),
-        "empty_minutes": serializers.IntegerField(help_text="Of the last 24 hours."),
-        "gaps": serializers.ListField(child=IndexGap, help_text=f"The first {MAX_GAPS}."),
+        "missing_minutes": serializers.IntegerField(help_text=_LAST_DAY),
+        "empty_minutes": serializers.IntegerField(help_text=_LAST_DAY),
+        "gap_count": serializers.IntegerField(help_text=_LAST_DAY),
+        "gaps": serializers.ListField(
+            child=IndexGap, help_text=f"{_LAST_DAY} The first {MAX_GAPS}."
+        ),
     },
 )
 
@@ -252,7 +261,13 @@ SYNC_PARAMETERS = (
     OpenApiParameter("which", str, enum=["all", *SCHEDULES], default="all"),
     _EXCHANGE,
 )
-STATUS_PARAMETERS = (_EXCHANGE, _SYMBOL, *_PAGE)
+STATUS_PARAMETERS = (
+    OpenApiParameter(
+        "exchange_id", str, description="Core symbols of this one only; `index`: no core symbols."
+    ),
+    _SYMBOL,
+    *_PAGE,
+)
 BACKFILLS_PARAMETERS = (
     OpenApiParameter("status", str, enum=list(Backfill.STATUSES)),
     _SYMBOL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -153,7 +154,7 @@ def test_core_symbols_are_added_listed_and_changed(staff: Client, prefix: str) -
         "exchange_symbol": "BTC-USDT",
         "timeframes": ["1h"],
         "enabled": True,
-        "added_by": "admin",  # the listing was there
+        "added_by": "clerk",  # the listing was there, and is of who names it from now on
     }
     change = {"action": "disable", "exchange_id": "okx", "symbols": ["BTC/USDT"]}
     assert call(staff, "patch", path, change) == (
@@ -176,6 +177,10 @@ def test_core_symbol_is_of_who_added_it(staff: Client) -> None:
     body = {"exchange_id": "bitstamp", "symbols": ["ETH/USD"], "added_by": "the fund"}
     [row] = call(staff, "post", LONG + CORE, body)[1]["core_symbols"]
     assert row["added_by"] == "the fund"
+    body = {"exchange_id": "okx", "symbols": ["BTC/USDT"], "added_by": "the fund"}
+    [row] = call(staff, "post", LONG + CORE, body)[1]["core_symbols"]
+    assert row["added_by"] == "the fund"
+    assert Listing.objects.get(exchange__name="okx").added_by == "the fund"
 
 
 ADD = {"exchange_id": "okx", "symbols": ["BTC/USDT"]}
@@ -219,6 +224,116 @@ def test_exchange_asked_about_that_is_no_name(
     found = problem(staff, method, f"{LONG}{path}?exchange_id={text}")
     assert found[:2] == (400, "INVALID_PARAMETER")
     assert found[2].startswith("exchange_id must be a text of 1 to 64 characters: got 'a")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("get", f"{CORE}?exchange_id=mtgox", None),
+        ("get", f"{CORE}?exchange_id=index", None),
+        ("get", f"{STATUS}?exchange_id=mtgox", None),
+        ("post", CORE, ADD | {"exchange_id": "mtgox"}),
+        ("patch", CORE, ADD | {"exchange_id": "mtgox", "action": "remove"}),
+        ("patch", CORE, ADD | {"exchange_id": "mtgox", "action": "enable"}),
+        ("post", f"{TRIGGER}?exchange_id=mtgox", None),
+        ("post", TRIGGER, {"exchange_id": "mtgox", "which": "daily"}),
+    ],
+)
+def test_exchange_that_nobody_knows_is_404_whoever_asks(
+    staff: Client, method: str, path: str, body: Any, sent: list[Any]
+) -> None:
+    core_symbols.add("okx", ["BTC/USDT"], added_by="me")
+    status, answer = call(staff, method, LONG + path, body)
+    assert (status, answer["error"]["code"]) == (404, "EXCHANGE_UNKNOWN")
+    assert answer["error"]["message"].startswith("unknown exchange '")
+    assert answer["error"]["details"] == {"field": "exchange_id"}
+    assert sent == []
+
+
+def test_status_may_be_asked_of_the_index_alone(staff: Client) -> None:
+    core_symbols.add("okx", ["BTC/USDT"], added_by="me")
+    answer = call(staff, "get", f"{LONG}{STATUS}?exchange_id=index")[1]
+    assert (answer["core_symbols"], len(answer["index"])) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "there_are"),
+    [
+        ("get", f"{CORE}?odd=1", None, "exchange_id, include_disabled"),
+        ("post", CORE, ADD | {"odd": None}, "added_by, exchange_id, symbols, timeframes"),
+        ("post", f"{CORE}?odd=okx", ADD, "none"),
+        ("patch", CORE, ADD | {"action": "enable", "odd": 1}, "action, exchange_id, symbols"),
+        ("post", TRIGGER, {"odd": "kucoin"}, "exchange_id, which"),
+        ("post", f"{TRIGGER}?odd=kucoin", None, "exchange_id, which"),
+        ("get", f"{STATUS}?odd=okx", None, "exchange_id, limit, offset, symbol"),
+        (
+            "post",
+            "/backfill",
+            {"symbol": "BTC/USDT", "from": START, "to": START + 600, "odd": True},
+            "from, overwrite, symbol, to",
+        ),
+        (
+            "post",
+            f"/backfill?symbol=BTC/USDT&from={START}&to={START + 600}&odd=true",
+            None,
+            "from, overwrite, symbol, to",
+        ),
+        ("get", "/backfills?odd=failed", None, "limit, offset, status, symbol"),
+        ("get", "/backfills/1?odd=1", None, "none"),
+        ("post", "/backfills/1/cancel", {"odd": 1}, "none"),
+        ("post", "/backfills/1/retry?odd=1", None, "none"),
+    ],
+)
+def test_field_that_nobody_would_read_is_refused(
+    staff: Client, method: str, path: str, body: Any, there_are: str, sent: list[Any]
+) -> None:
+    core_symbols.add("okx", ["ETH/USDT"], added_by="me")
+    status, answer = call(staff, method, LONG + path, body)
+    assert (status, answer["error"]) == (
+        400,
+        {
+            "code": "INVALID_PARAMETER",
+            "message": f"odd: unknown; there are {there_are}",
+            "details": {"field": "odd", "accepted": there_are},
+        },
+    )
+    assert (sent, Backfill.objects.exists()) == ([], False)
+    assert Listing.objects.exclude(timeframes=[]).count() == 1
+
+
+@pytest.mark.parametrize("where", ["query", "body"])
+def test_trigger_of_an_exchange_without_a_name_is_not_one_of_all(
+    staff: Client, where: str, sent: list[Any]
+) -> None:
+    core_symbols.add("okx", ["BTC/USDT"], added_by="me")
+    query, body = ("?exchange_id=", None) if where == "query" else ("", {"exchange_id": " "})
+    status, code, message = problem(staff, "post", LONG + TRIGGER + query, body)
+    assert (status, code) == (400, "INVALID_PARAMETER")
+    assert message.startswith("exchange_id must be a text of 1 to 64 characters: got ")
+    assert sent == []
+
+
+@pytest.mark.parametrize("body", [{"\ud800": 1}, {"exchange_id": "\udfff"}])
+@pytest.mark.parametrize("path", [CORE, TRIGGER])
+def test_half_a_surrogate_pair_is_no_text(staff: Client, path: str, body: Any) -> None:
+    assert problem(staff, "post", LONG + path, json.dumps(body)) == (
+        400,
+        "BAD_REQUEST",
+        "the body has half a surrogate pair, which is no text",
+    )
+
+
+def test_name_of_an_unknown_field_is_shown_in_part(staff: Client) -> None:
+    found = problem(staff, "post", LONG + TRIGGER, {"x" * 1_000: 1})
+    assert found[2] == f"{'x' * asked.MAX_CHARS}: unknown; there are exchange_id, which"
+
+
+def test_what_the_browser_adds_is_no_field(staff: Client) -> None:
+    assert call(staff, "get", f"{LONG}{CORE}?format=json")[0] == 200
+    form: Any = staff.post(LONG + TRIGGER, {"which": "daily", "csrfmiddlewaretoken": "x"})
+    assert form.status_code == 202
+    body = {"which": "daily", "csrfmiddlewaretoken": "x"}
+    assert problem(staff, "post", LONG + TRIGGER, body)[0] == 400
 
 
 def test_core_symbols_of_an_exchange_without_that_timeframe(staff: Client) -> None:
@@ -367,8 +482,12 @@ def test_backfill_is_ordered(
         ({"symbol": "NO/NO", "from": START}, 404, "unknown symbol 'NO/NO'"),
         ({"symbol": "BTC/USDT"}, 400, "from must be unix seconds"),
         ({"symbol": "BTC/USDT", "from": "now"}, 400, "from must be a whole number of unix seconds"),
-        ({"symbol": "BTC/USDT", "from": 1.5}, 400, "from must be a text or a number: got '1.5'"),
-        ({"symbol": "BTC/USDT", "from": START, "to": START}, 400, "must be before to"),
+        (
+            {"symbol": "BTC/USDT", "from": 1.5},
+            400,
+            "from must be a text or a whole number: got '1.5'",
+        ),
+        ({"symbol": "BTC/USDT", "from": 9_000_000_000}, 400, "from must be before now: got '9"),
         ({"symbol": "BTC/USDT", "from": START, "to": 9_000_000_000}, 400, "in the future"),
         ({"symbol": "BTC/USDT", "from": 0}, 400, "is before 2010"),
         ({"symbol": "ETH/USDT", "from": START}, 400, "ETH/USDT"),
@@ -377,7 +496,7 @@ def test_backfill_is_ordered(
             400,
             "overwrite must be true or false: got 'maybe'",
         ),
-        ({"symbol": ["BTC/USDT"], "from": START}, 400, "symbol must be a text or a number"),
+        ({"symbol": ["BTC/USDT"], "from": START}, 400, "symbol must be a text or a whole number"),
         ([1], 400, "the body must be a JSON object"),
     ],
 )
@@ -387,6 +506,15 @@ def test_backfill_that_cannot_be_ordered(
     found = problem(staff, "post", f"{LONG}/backfill", body)
     assert found[0] == status
     assert message in found[2]
+    assert not Backfill.objects.exists()
+
+
+def test_backfill_that_ends_before_it_begins_names_the_field(staff: Client) -> None:
+    asking = {"symbol": "BTC/USDT", "from": START, "to": START}
+    status, answer = call(staff, "post", f"{LONG}/backfill", asking)
+    assert (status, answer["error"]["code"]) == (400, "INVALID_PARAMETER")
+    assert answer["error"]["message"] == f"from must be before to ({START}): got '{START}'"
+    assert answer["error"]["details"]["field"] == "from"
     assert not Backfill.objects.exists()
 
 
@@ -494,6 +622,19 @@ def test_root_and_openapi_tell_of_every_route(client: Client) -> None:
         (LONG + TRIGGER, "post"),
         (LONG + STATUS, "get"),
     } <= told
+
+
+def test_openapi_says_which_gaps_and_rows_the_status_shows(client: Client) -> None:
+    schemas = call(client, "get", "/openapi.json")[1]["components"]["schemas"]
+    index, series = (
+        schemas[name]["properties"] for name in ("IndexStatusAnswer", "SeriesStatusAnswer")
+    )
+    for name in ("gap_count", "gaps", "missing_minutes", "empty_minutes"):
+        assert index[name]["description"].startswith("Of the last 24 hours only")
+    for name in ("gap_count", "gaps"):
+        assert series[name]["description"].startswith("Between `from` and `to`")
+    for each in (index, series):
+        assert each["rows"]["description"] == "Estimated above 10,000."
 
 
 def test_short_names_are_not_taken_by_the_admin(client: Client) -> None:

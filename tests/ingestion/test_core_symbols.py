@@ -47,6 +47,19 @@ def test_add_makes_the_priced_listing_a_core_symbol_and_touches_nothing_else() -
     assert catalog.load() == before
 
 
+def test_listing_is_of_who_names_it_again_and_not_of_what_promotes_it() -> None:
+    listing = priced()
+    before = catalog.load()
+    core_symbols.add("okx", ["BTC/USDT"], added_by="promoted")
+    listing.refresh_from_db()
+    assert listing.added_by == "admin"
+    core_symbols.add("okx", ["BTC/USDT", "ETH/USDT"], added_by="the fund", taken_over=True)
+    rows = Listing.objects.exclude(timeframes=[]).order_by("symbol__name")
+    assert [row.added_by for row in rows] == ["the fund", "the fund"]
+    assert Listing.objects.get(quote="EUR").added_by == "admin"
+    assert catalog.load() == before
+
+
 def test_add_of_what_was_unknown_prices_and_polls_nothing() -> None:
     ExchangeFactory(name="okx")
     SymbolFactory(name="ETH/USDT")
@@ -115,6 +128,16 @@ def test_add_refuses_what_the_exchange_does_not_have(
     with pytest.raises(error):
         add(exchange, timeframes=timeframes)
     assert not Exchange.objects.exists()
+
+
+def test_exchange_that_is_here_is_known_without_its_adapter() -> None:
+    with pytest.raises(UnknownExchangeError, match="unknown exchange 'mtgox': there are "):
+        core_symbols.check_exchange("mtgox")
+    ExchangeFactory(name="mtgox")
+    core_symbols.check_exchange("mtgox")
+    core_symbols.check_exchange("kraken")  # an adapter that nobody has listed
+    with pytest.raises(UnknownExchangeError):  # but it has no candles to keep
+        add("mtgox")
 
 
 def test_change_disables_and_enables_without_touching_the_price() -> None:

@@ -96,3 +96,12 @@ def test_index_with_its_range_rows_and_gaps(settings: Any) -> None:
     assert [(gap.whole.start_ms - START_MS) // 60_000 for gap in btc.gaps] == [2, 6]
     assert (eth.symbol, eth.whole, eth.rows, eth.exact) == ("ETH/USDT", None, 0, True)
     assert [gap.whole.start_ms for gap in eth.gaps] == [START_MS]
+
+
+def test_index_has_its_whole_range_but_gaps_of_the_last_day_only() -> None:
+    for minute in (0, 5):
+        Candle1mFactory(time=FIRST_CANDLE + timedelta(minutes=minute))
+    day_ms = 24 * HOUR_MS
+    [btc] = data_status.of_index(["BTC/USDT"], now_ms=START_MS + 3 * day_ms)
+    assert (btc.rows, btc.whole) == (2, TimeRange(start_ms=START_MS, end_ms=START_MS + 6 * 60_000))
+    assert [gap.whole.start_ms for gap in btc.gaps] == [START_MS + 2 * day_ms]
