@@ -117,7 +117,7 @@ def test_backfill_command_stopped_leaves_to_others_what_they_work_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now_ms = time.time_ns() // 1_000_000
-    span = {"start_ms": now_ms - 3_600_000, "end_ms": now_ms - 600_000}
+    span: dict[str, Any] = {"start_ms": now_ms - 3_600_000, "end_ms": now_ms - 600_000}
     (row,) = backfill.note(SYMBOL, **span, overwrite=False, created_by="test", now_ms=now_ms)
     assert backfill.claim(row.pk, now_ms=now_ms) is not None
 
