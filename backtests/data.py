@@ -48,6 +48,11 @@ class Dataset:
         return self.whole.length_ms // RESOLUTIONS[self.series.timeframe]
 
     @property
+    def lack(self) -> str:
+        """How an error about too few candles goes on: see `lacking`."""
+        return lacking(self.series, self.whole, len(self.candles))
+
+    @property
     def lineage(self) -> dict[str, Any]:
         """Which candles, as a result states it."""
         return {
@@ -92,7 +97,8 @@ def read(series: Series, whole: TimeRange, *, now_ms: int, running: Running) -> 
     """
     fingerprint = _fingerprint(series, whole, now_ms=now_ms, running=running)
     if not fingerprint.row_count:
-        raise JobError(f"no candles: {exchange_candles.named(series, whole)} is empty")
+        name, lack = exchange_candles.named(series, whole), lacking(series, whole, 0)
+        raise JobError(f"no candles: {name} is empty{lack}")
     try:
         candles = _read(series, whole, fingerprint.row_count, running)
     except ValueError as error:
@@ -101,6 +107,22 @@ def read(series: Series, whole: TimeRange, *, now_ms: int, running: Running) -> 
     if fingerprint != _fingerprint(series, whole, now_ms=now_ms, running=running):
         raise _changed()
     return Dataset(series=series, whole=whole, candles=candles, fingerprint=fingerprint)
+
+
+def lacking(series: Series, whole: TimeRange, count: int) -> str:
+    """How many candles of a range are missing where ``count`` are there, and what may bring them.
+
+    Empty where none is, and for an exchange's own: all that it gives is fetched, holes are quiet.
+    """
+    expected = whole.length_ms // RESOLUTIONS[series.timeframe]
+    if series.exchange != INDEX or count >= expected:
+        return ""
+    start, end = to_datetime(whole.start_ms), to_datetime(whole.end_ms)
+    return (
+        f"; {expected - count:,} of the range's {expected:,} are missing: `python manage.py "
+        f"backfill {series.symbol} --from {start:%Y-%m-%dT%H:%M} --to {end:%Y-%m-%dT%H:%M}` "
+        "fetches what exchanges have of them"
+    )
 
 
 def drifted(lineage: Mapping[str, Any], found: Fingerprint) -> str | None:

@@ -15,9 +15,11 @@ from django.db import connection
 
 from backtests import jobs, work
 from backtests.handlers import HANDLERS
-from backtests.models import ENDED, Job, JobType
+from backtests.models import ENDED, Job, JobType, Status
 
 LOOK_SECONDS = 0.2
+# Tried to the end. A canceled one is only as far as it came: a bar that is full is no cancel.
+OVER = (Status.SUCCEEDED, Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +76,10 @@ def seen(job: Job) -> Seen:
     if job.type == JobType.WFO:
         children = list(Job.objects.filter(parent=job).only("type", "status", "error", "progress"))
         if children:
-            ended = sum(child.status in ENDED for child in children)
-            done = sum(1.0 if child.status in ENDED else _share(child) for child in children)
-            what = f"folds {ended} of {len(children)}"
+            over = [child for child in children if child.status in OVER]
+            rest = sum(_share(child) for child in children if child.status not in OVER)
+            what = f"folds {len(over)} of {len(children)}"
+            done = len(over) + rest
             return Seen(what=what, done=done, total=len(children))
     return _seen(job)
 

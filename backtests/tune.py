@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from backtests import artifacts, data, engines, leaderboard, search, tune_files
 from backtests.data import Dataset
@@ -18,6 +19,7 @@ from backtests.engine.protocol import StoppedError as EngineStoppedError
 from backtests.engine.results import SweepResult
 from backtests.fields import OrderError
 from backtests.leaderboard import Leader
+from backtests.models import Job, JobType, Status
 from backtests.search import Gates, Objective, Ranked, SearchError, Selection, Trials
 from backtests.strategies.registry import strategy
 from backtests.strategies.strategy import ParameterError, Params
@@ -57,9 +59,13 @@ def run(running: Running, *, now_ms: int) -> Done:
     dataset = data.prepare(order.series, order.wanted, now_ms=now_ms, running=running)
     engine = engines.engine(order.engine_id)
     fold = claim.payload.get(FOLD)
-    split = len(dataset.candles) if fold else split_bar(len(dataset.candles), order.oos_ratio)
-    if split < MIN_IN_SAMPLE:
-        raise JobError(f"{split} candles are too few to search: {MIN_IN_SAMPLE} are needed")
+    split = count = len(dataset.candles)
+    if not fold:
+        split = split_bar(count, order.oos_ratio, lack=dataset.lack)
+    elif count < MIN_IN_SAMPLE:
+        raise JobError(
+            f"{count} candles are too few to search: {MIN_IN_SAMPLE} are needed{dataset.lack}"
+        )
     found = find(order, dataset.candles.part(0, split), engine=engine, running=running)
     running.check()
     leaders: list[Tested] = []
@@ -77,8 +83,26 @@ def run(running: Running, *, now_ms: int) -> Done:
     def keep_all() -> None:
         keep()
         post()
+        if claim.parent_id is not None:
+            _count_folds(claim.parent_id)
 
     return Done(result=result, keep=keep_all)
+
+
+def _count_folds(parent_id: UUID) -> None:
+    """Have a walk-forward, which no worker has meanwhile, show how many folds are searched.
+
+    Who ends a fold has locked its row (`jobs.finish`): of two that end together the second counts
+    both.
+    """
+    folds = Job.objects.filter(parent_id=parent_id, type=JobType.TUNE)
+    parent = Job.objects.only("progress").get(pk=parent_id)
+    parent.progress |= {
+        "phase": "search",
+        "folds_total": folds.count(),
+        "folds_done": folds.filter(status=Status.SUCCEEDED).count(),
+    }
+    parent.save(update_fields=["progress"])
 
 
 def parsed(payload: Mapping[str, Any]) -> TuneOrder:
@@ -89,15 +113,18 @@ def parsed(payload: Mapping[str, Any]) -> TuneOrder:
         raise JobError(f"bad payload: {error}") from error
 
 
-def split_bar(count: int, oos_ratio: float) -> int:
-    """Where the out-of-sample part begins. Raises JobError where either part would be too short."""
+def split_bar(count: int, oos_ratio: float, *, lack: str = "") -> int:
+    """Where the out-of-sample part begins. Raises JobError where either part would be too short.
+
+    ``lack``: what the error says of candles that are missing.
+    """
     out_of_sample = round(count * oos_ratio)
     in_sample = count - out_of_sample
     if in_sample < MIN_IN_SAMPLE or out_of_sample < MIN_OUT_OF_SAMPLE:
         raise JobError(
             f"{count} candles are too few: oos_ratio {oos_ratio:g} leaves {in_sample} in sample "
             f"and {out_of_sample} out of sample, and {MIN_IN_SAMPLE} and {MIN_OUT_OF_SAMPLE} are "
-            "needed"
+            f"needed{lack}"
         )
     return in_sample
 

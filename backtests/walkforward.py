@@ -103,8 +103,9 @@ def _begin(order: WfoOrder, running: Running, *, now_ms: int) -> Wait:
             (fold.train, "train", MIN_IN_SAMPLE),
             (fold.held, "test", MIN_TEST_BARS),
         ):
-            _bars(dataset.candles, window, f"the {name} window of fold {fold.number}", least=least)
-    running.report(folds_total=len(found), folds_done=0)
+            title = f"the {name} window of fold {fold.number}"
+            _bars(dataset.candles, window, title, least=least, lack=dataset.lack)
+    running.report(phase="search", folds_total=len(found), folds_done=0)
     parent = Job.objects.get(pk=running.claim.job_id)
     return Wait(children=[_child(order, fold, dataset, parent) for fold in found])
 
@@ -145,7 +146,11 @@ def _child(order: WfoOrder, fold: Fold, dataset: Dataset, parent: Job) -> Order:
 
 
 def _end(order: WfoOrder, children: Sequence[Job], running: Running, *, now_ms: int) -> Done:
+    searched = sum(child.status == Status.SUCCEEDED for child in children)
+    running.report(phase="search", folds_total=len(children), folds_done=searched)
     done, left_out = _sorted_out(order, children)
+    # Counted anew: now those whose test window is run.
+    running.report(phase="test", folds_done=0)
     pinned = children[0].payload[FOLD]["data"]
     whole = TimeRange(start_ms=pinned["start_ms"], end_ms=pinned["end_ms"])
     dataset = data.read(order.tune.series, whole, now_ms=now_ms, running=running)
@@ -156,11 +161,11 @@ def _end(order: WfoOrder, children: Sequence[Job], running: Running, *, now_ms: 
     by_number = {fold.number: fold for fold in _folds(order, whole)}
     outcomes: list[FoldOutcome] = []
     for child in done:
-        running.report(folds_total=len(children), folds_done=len(outcomes), phase="test")
         fold = by_number[child.payload[FOLD]["number"]]
         outcomes.append(
             _tested(order, fold, child, dataset.candles, engine=engine, running=running)
         )
+        running.report(folds_done=len(outcomes))
     outcome = Outcome(
         order=order,
         dataset=dataset,
@@ -181,7 +186,7 @@ def _sorted_out(order: WfoOrder, children: Sequence[Job]) -> tuple[list[Job], di
     """The children that went well, and why the others did not. Raises JobError."""
     done = [child for child in children if child.status == Status.SUCCEEDED]
     left_out = {
-        child.payload[FOLD]["number"]: f"{child.status} {child.error}".strip()
+        child.payload[FOLD]["number"]: ": ".join(filter(None, (child.status, child.error)))
         for child in children
         if child.status != Status.SUCCEEDED
     }
@@ -226,12 +231,15 @@ def _tested(
 
 
 def _bars(
-    candles: Candles, window: TimeRange, name: str, *, least: int = MIN_TEST_BARS
+    candles: Candles, window: TimeRange, name: str, *, least: int = MIN_TEST_BARS, lack: str = ""
 ) -> tuple[int, int]:
-    """The bars that open in a window. Raises JobError where there are too few."""
+    """The bars that open in a window. Raises JobError where there are too few.
+
+    ``lack``: what the error says of the whole range.
+    """
     start, stop = candles.time_ms.searchsorted([window.start_ms, window.end_ms]).tolist()
     if stop - start < least:
-        raise JobError(f"{name} has {stop - start} candles, and {least} are needed")
+        raise JobError(f"{name} has {stop - start} candles, and {least} are needed{lack}")
     return start, stop
 
 

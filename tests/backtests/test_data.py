@@ -104,8 +104,12 @@ def test_prepare_end_that_has_not_come_is_cut():
 
 
 def test_prepare_range_without_data_says_which():
-    with pytest.raises(JobError, match=r"no candles: index BTC/USDT 1h \[2023-11-15T00:00Z"):
+    with pytest.raises(JobError, match=r"no candles: index BTC/USDT 1h \[2023-11-15T00:00Z") as it:
         prepare()
+    assert (
+        "is empty; 50 of the range's 50 are missing: `python manage.py backfill BTC/USDT --from "
+        "2023-11-15T00:00 --to 2023-11-17T02:00` fetches"
+    ) in str(it.value)
     assert not DataRevision.objects.exists()
 
 
@@ -234,6 +238,11 @@ def test_prepare_range_that_is_half_empty_is_told():
     event = JobEvent.objects.get()
     assert (event.level, event.message.split(",")[0]) == ("warn", "data pinned: 50 of 100 candles")
     assert (found.lineage["row_count"], found.lineage["expected_count"]) == (BARS, 2 * BARS)
+
+
+def test_lacking_is_said_of_the_index_only_and_where_something_is():
+    assert "; 1 of the range's 50 are missing" in data.lacking(OURS, WHOLE, BARS - 1)
+    assert data.lacking(OURS, WHOLE, BARS) == data.lacking(THEIRS, WHOLE, BARS - 1) == ""
 
 
 def test_drifted_says_how():

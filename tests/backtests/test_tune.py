@@ -278,7 +278,7 @@ def test_split_bar_too_few_names_the_numbers(count: int, ratio: float, says: str
         ({"param_space": {"fast": []}}, "bad payload: param_space: fast must have 1 to"),
         (
             {"param_space": {"fast": [50], "slow": [20]}},
-            "param_space: no combination of param_space keeps the constraints",
+            "param_space: no combination of these values keeps the constraints of sma_cross",
         ),
         ({"gates": {"min_trades": 500}}, "none of 9 trials passed the gates (max_drawdown: "),
         ({"bars": 250}, "250 candles are too few: oos_ratio 0.3 leaves 175 in sample and 75"),
@@ -300,6 +300,31 @@ def test_run_that_cannot_be_done_fails_with_its_reason(
     assert job.error.startswith(says), job.error
     assert not Artifact.objects.exists()
     assert [path for path in artifacts_dir.rglob("*") if path.is_file()] == []
+
+
+def test_run_too_few_candles_says_how_many_are_missing_and_what_brings_them(stored: None):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {hours()} WHERE time >= %s", [to_datetime(START_MS + 24 * HOUR_MS)]
+        )
+    missing = (
+        "and 200 and 100 are needed; 576 of the range's 600 are missing: `python manage.py "
+        "backfill BTC/USDT --from 2023-11-15T00:00 --to 2023-12-10T00:00` fetches what exchanges "
+        "have of them"
+    )
+    assert run().error.endswith(missing)
+    fold, _ = job_orders.enqueue(
+        Order(type="tune", payload=tune_payload() | {"fold": {"number": 1, "top_count": 2}})
+    )
+    work.work(HANDLERS, seconds=60)
+    fold.refresh_from_db()
+    assert fold.error.startswith(
+        "24 candles are too few to search: 200 are needed; 576 of the range's 600 are missing: "
+    )
+
+
+def test_run_short_range_without_holes_misses_nothing(stored: None):
+    assert run(bars=250).error.endswith("200 and 100 are needed")
 
 
 def test_run_no_trial_passes_says_which_gate_stopped_how_many(stored: None):

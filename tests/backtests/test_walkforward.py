@@ -203,6 +203,33 @@ def test_run_nobody_in_enough_folds_has_no_leader_and_says_so(
     assert JobEvent.objects.filter(level="warn", message__contains="101% of the folds").exists()
 
 
+def test_run_counts_its_folds_as_they_are_searched_and_again_as_they_are_tested(
+    stored: None, monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[tuple[Any, ...]] = []
+    names = ("phase", "folds_done", "folds_total")
+
+    def searched(running: Running) -> Done | Wait:
+        parent = Job.objects.get(pk=running.claim.parent_id)
+        shown.append(tuple(parent.progress[name] for name in names))
+        return HANDLERS["tune"](running)
+
+    report = Running.report
+
+    def reported(running: Running, **facts: Any) -> None:
+        report(running, **facts)
+        if running.progress.get("phase") == "test":
+            shown.append(tuple(running.progress[name] for name in names))
+
+    monkeypatch.setattr(Running, "report", reported)
+    job = run(tunes=searched)
+    assert shown == [
+        *(("search", count, 3) for count in range(3)),
+        *(("test", count, 3) for count in range(4)),
+    ]
+    assert tuple(job.progress[name] for name in names) == ("test", 3, 3)
+
+
 # --- what goes wrong ---
 
 
@@ -210,21 +237,23 @@ def test_run_failed_child_fails_it_and_says_which(stored: None):
     job = run(tunes=but(2, fails))
     assert (job.status, job.error) == (
         Status.FAILED,
-        "1 of 3 folds have no tune: fold 2: failed no luck",
+        "1 of 3 folds have no tune: fold 2: failed: no luck",
     )
+    told = {name: job.progress[name] for name in ("phase", "folds_done", "folds_total")}
+    assert told == {"phase": "search", "folds_done": 2, "folds_total": 3}
     assert not Artifact.objects.filter(job=job).exists()
 
 
 def test_run_partial_goes_on_without_it(stored: None):
     found = result(run(payload(allow_partial=True, min_folds=2), tunes=but(2, fails)))
     assert [fold["number"] for fold in found["folds"]] == [1, 3]
-    assert found["left_out"] == {"2": "failed no luck"}
+    assert found["left_out"] == {"2": "failed: no luck"}
     assert {len(each["fold_scores"]) / each["coverage"] for each in found["top"]} == {2.0}
 
 
 def test_run_partial_with_too_few_left_fails(stored: None):
     job = run(payload(allow_partial=True), tunes=but(2, fails))
-    assert job.error == "2 folds are left, and min_folds is 3: fold 2: failed no luck"
+    assert job.error == "2 folds are left, and min_folds is 3: fold 2: failed: no luck"
 
 
 def test_run_canceled_child_fails_it(stored: None):
@@ -242,6 +271,9 @@ def test_run_canceled_takes_its_tunes_with_it(stored: None):
 
     job = run(tunes=but(2, cancel))
     assert job.status == Status.CANCELED
+    done = Job.objects.filter(parent=job, status=Status.SUCCEEDED).count()
+    assert (job.progress["folds_done"], job.progress["folds_total"]) == (done, 3)
+    assert done > 0
     assert not Job.objects.filter(status__in=("pending", "running")).exists()
 
 
@@ -299,7 +331,11 @@ def test_run_hole_in_a_test_window_names_the_fold(stored: None):
             [to_datetime(START_MS + bar * HOUR_MS) for bar in (370, 480)],
         )
     job = run()
-    assert job.error == "the test window of fold 2 has 10 candles, and 20 are needed"
+    assert job.error == (
+        "the test window of fold 2 has 10 candles, and 20 are needed; 110 of the range's 600 are "
+        "missing: `python manage.py backfill BTC/USDT --from 2023-11-15T00:00 --to "
+        "2023-12-10T00:00` fetches what exchanges have of them"
+    )
 
 
 def test_run_bad_payload_fails_with_its_reason(stored: None):
