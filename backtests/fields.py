@@ -15,13 +15,14 @@ MIN_SECONDS, MAX_SECONDS = 1_000_000_000, 9_999_999_999
 
 
 class OrderError(ValueError):
-    """An order that cannot be carried out. ``field``: the one that is wrong."""
+    """An order that cannot be carried out. ``field``: the one that is wrong; ``problem``: how."""
 
     retryable = False
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+        self.problem = problem
 
 
 def shown(value: object) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
+from backtests.engine.config import EngineConfig
 from backtests.engine.registry import ENGINE_IDS, KERNEL
 from backtests.fields import OrderError
+from backtests.search import Objective
 from backtests.strategies.registry import STRATEGIES
 from ingestion.exchange_candles import SETTLE_MS
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
@@ -24,6 +28,30 @@ _ENGINE = {
     "stop_loss_ratio": (float, "distance from the entry, 0.05 is 5 %%"),
     "take_profit_ratio": (float, "distance from the entry"),
 }
+_ENGINE_DEFAULTS = {each.name: each.default for each in fields(EngineConfig)}
+# What somebody typed for a field of the order; of those that are not named here, the name is the
+# option's: ``oos_ratio`` is --oos-ratio.
+_TYPED = {
+    "strategy_id": "--strategy",
+    "param_space": "--param",
+    "gates": "--gate",
+    "engine_id": "--engine",
+    "workspace_id": "--workspace",
+    "data_config": "--from and --to",
+    "data_config.start_ts": "--from",
+    "data_config.end_ts": "--to",
+    "wfo_config.start_ts": "--folds-from",
+    "wfo_config.end_ts": "--folds-to",
+    "wfo_config.leaderboard_top_k": "--top",
+}
+_SECTIONS = ("engine_config", "wfo_config")  # whose fields have options, and they have none
+_NAMES = (
+    *("oos_ratio", "max_trials", "min_folds", "train_days", "test_days", "step_days"),
+    *("allow_partial", "start_ts", "end_ts", "leaderboard_top_k", "data_config"),
+    *(name for name in _ENGINE if "_" in name),
+)
+# Not what somebody typed, which an error repeats in quotes.
+_NAME = re.compile(rf"(?<![\w'\"-])(?:{'|'.join(_NAMES)})(?![\w'\"])")
 
 
 def add(parser: ArgumentParser) -> None:
@@ -42,7 +70,9 @@ def add(parser: ArgumentParser) -> None:
         metavar="NAME=VALUES",
         help="fast=5:50:5 from 5 to 50 by 5, fast=5,10,20 these, fast=5 this; once for each",
     )
-    parser.add_argument("--objective", default="sharpe", help="default: sharpe")
+    parser.add_argument(
+        "--objective", default="sharpe", help=f"{', '.join(get_args(Objective))}; default: sharpe"
+    )
     parser.add_argument(
         "--gate",
         action="append",
@@ -52,13 +82,43 @@ def add(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling; default: 0")
     parser.add_argument("--max-trials", type=int, default=1_000, help="default: 1000")
-    parser.add_argument("--engine", default=KERNEL, help=", ".join(ENGINE_IDS))
+    parser.add_argument(
+        "--engine", default=KERNEL, help=f"{', '.join(ENGINE_IDS)}; default: {KERNEL}"
+    )
     parser.add_argument("--workspace", default="default", help="whose run it is")
     for name, (kind, text) in _ENGINE.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+        parser.add_argument(_option(name), type=kind, help=f"{text}; default: {_default(name)}")
     parser.add_argument(
         "--queue", action="store_true", help="leave it to the workers of a stack, and watch"
     )
+
+
+def _default(name: str) -> str:
+    value = _ENGINE_DEFAULTS[name]
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def told(error: OrderError) -> str:
+    """An error as who typed the options reads it: the order's fields have other names."""
+    section, _, rest = error.field.partition(".")
+    problem = _NAME.sub(lambda name: _typed(name[0], section), error.problem)
+    if section == "gates" and rest:
+        return f"--gate: {rest}: {problem}"
+    if error.field in _SECTIONS:
+        name, space, more = problem.partition(" ")
+        return f"{_option(name)}{space}{more}" if name in _ENGINE else problem
+    if error.field.startswith("--"):
+        return f"{error.field}: {problem}"
+    return f"{_typed(rest or section, section)}: {problem}"
+
+
+def _typed(name: str, section: str) -> str:
+    """The option for a field, or for one that an error about its section names."""
+    return _TYPED.get(f"{section}.{name}") or _TYPED.get(name) or _option(name)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def payload(options: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -73,14 +75,18 @@ def percent(value: float | None) -> str:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Seen], None]]:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[best]}"),
-        console=Console(stderr=True),
-    ) as progress:
+    before = sys.stderr  # on a terminal, rich puts one in its place that writes above the bar
+    with (
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=Console(stderr=True),
+        ) as progress,
+        _logs_to(sys.stderr, instead_of=before),
+    ):
         task = progress.add_task("pending", total=None, best="")
 
         def show(seen: Seen) -> None:
@@ -93,3 +99,20 @@ def _bar() -> Iterator[Callable[[Seen], None]]:
             )
 
         yield show
+
+
+@contextmanager
+def _logs_to(stream: IO[str], *, instead_of: IO[str]) -> Iterator[None]:
+    """Have log lines written there: their handlers keep the stream that they were made with."""
+    moved = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is instead_of
+    ]
+    for handler in moved:
+        handler.setStream(stream)
+    try:
+        yield
+    finally:
+        for handler in moved:
+            handler.setStream(instead_of)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
+from io import StringIO
 from threading import Event, Thread
 from typing import Any
 
@@ -11,7 +14,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
-from backtests import artifacts, engines, following, job_orders, run_options, work
+from backtests import (
+    artifacts,
+    engines,
+    following,
+    job_orders,
+    jobs,
+    run_options,
+    run_report,
+    work,
+)
 from backtests.engine.protocol import StoppedError
 from backtests.folds import DAY_MS
 from backtests.following import Seen, follow, seen
@@ -76,19 +88,31 @@ def test_walkforward_prints_folds_candidates_and_where(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--strategy", "astrology"), "strategy_id: no strategy 'astrology'; there are sma_cross"),
-        (("--param", "fats=3"), "param_space: sma_cross has no parameter 'fats'"),
+        (("--strategy", "astrology"), "--strategy: no strategy 'astrology'; there are sma_cross"),
+        (("--param", "fats=3"), "--param: sma_cross has no parameter 'fats'"),
         (("--param", "fast=3"), "--param: fast stands there twice"),
         (("--gate", "min_trades=3"), "--gate: min_trades stands there twice"),
         (("--param", "fast"), "--param: write it as NAME=VALUE, got 'fast'"),
         (("--param", "fast=1:9"), "--param: a range is MIN:MAX:STEP, got '1:9'"),
         (("--param", "fast=1,x"), "--param: 'x' is no number, in '1,x'"),
-        (("--gate", "luck=1"), "gates.luck: unknown"),
+        (("--gate", "luck=1"), "--gate: luck: unknown"),
         (("--from", "yesterday"), "--from: 'yesterday' is no point in time: write an ISO date"),
-        (("--to", "2020-01-01"), "data_config.start_ts: must be before end_ts"),
-        (("--exchange", "nasdaq"), "data_config.exchange: unknown exchange 'nasdaq'"),
-        (("--oos-ratio", "2"), "oos_ratio: must be a number above 0 and below 1"),
-        (("--sides", "up"), "engine_config: sides must be long, short or both"),
+        (("--to", "2020-01-01"), "--from: must be before --to, got"),
+        (("--exchange", "nasdaq"), "--exchange: unknown exchange 'nasdaq'"),
+        (("--oos-ratio", "2"), "--oos-ratio: must be a number above 0 and below 1"),
+        (("--sides", "up"), "--sides must be long, short or both"),
+        (("--taker-ratio", "2"), "--taker-ratio must be at most 0.1, got 2.0"),
+        (("--stop-loss-ratio", "2"), "--stop-loss-ratio must be below 1, got 2.0"),
+        (("--gate", "min_trade_count=3"), "--gate: one of them stands there twice"),
+        (("--objective", "luck"), "--objective: must be one of sharpe, "),
+        (("--engine", "abacus"), "--engine: must be one of kernel, "),
+        (("--max-trials", "0"), "--max-trials: must be a whole number from 1 to"),
+        (("--seed", "-1"), "--seed: must be a whole number from 0 to"),
+        (("--workspace", "a b"), "--workspace: must be 1 to 64 letters"),
+        (("--timeframe", "1y"), "--timeframe: "),
+        (("--symbol", "BTC"), "--symbol: "),
+        (("--from", "1990-01-01"), "--from: must be unix seconds such as"),
+        (("--timeframe", "1m", "--from", "2010-01-01"), "--from and --to: the range has 7"),
     ],
 )
 def test_tune_wrong_input_teaches_and_enqueues_nothing(more: tuple[str, ...], says: str):
@@ -115,8 +139,103 @@ def test_walkforward_of_the_last_days_has_all_folds_that_fit(timeframe: str):
 
 
 def test_walkforward_too_few_folds_says_what_would_do():
-    with pytest.raises(CommandError, match="holds 1 folds, and min_folds is 3: 35 days would do"):
+    with pytest.raises(
+        CommandError, match="holds 1 fold, and --min-folds is 3: 35 days would do"
+    ) as it:
         walk("--train-days", "20")
+    assert str(it.value).startswith("[2023-11-15T00:00Z, ")
+    assert str(it.value).endswith("fewer --train-days, --test-days or --step-days")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--top", "0"), "--top: must be a whole number from 1 to 1000, got 0"),
+        (("--min-folds", "1"), "--min-folds: must be a whole number from 2 to"),
+        (("--train-days", "0"), "--train-days: must be a whole number from 1 to"),
+        (("--step-days", "0"), "--step-days: must be a whole number from 1 to"),
+        (("--train-days", "1"), "--train-days: 1 days have 24 candles of 1h, and 200 are needed"),
+        (
+            ("--folds-from", "2020-01-01"),
+            "--folds-from and --folds-to must lie in those of --from and --to",
+        ),
+        (("--folds-to", "2020-01-01"), "--folds-from: must be before --folds-to, got"),
+        (("--folds-to", "1990-01-01"), "--folds-to: must be unix seconds"),
+    ],
+)
+def test_walkforward_wrong_input_names_the_option(more: tuple[str, ...], says: str):
+    with pytest.raises(CommandError) as caught:
+        walk(*more)
+    assert (str(caught.value).startswith(says), Job.objects.count()) == (True, 0), caught.value
+
+
+def test_tune_without_a_parameter_says_which_there_are():
+    with pytest.raises(CommandError) as caught:
+        call_command("tune", *TUNE[: TUNE.index("--param")])
+    assert str(caught.value) == "--param: is empty: name at least one of fast, slow"
+
+
+@pytest.mark.parametrize("command", ["tune", "walkforward"])
+def test_help_tells_what_there_is_and_the_defaults(
+    command: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        call_command(command, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    objectives = "sharpe, sharpe_dd_penalty, return, return_dd_penalty, calmar; default: sharpe"
+    for text in (
+        objectives,
+        "kernel, backtesting.py; default: kernel",
+        "long, short or both; default: long",
+        "commission at market, 0.001 is 0.1 %; default: 0.001",
+        "money at the start; default: 10000",
+        "distance from the entry, 0.05 is 5 %; default: none",
+    ):
+        assert text in said
+
+
+@pytest.mark.parametrize("command", [tune, walk])
+def test_database_away_is_one_line(command: Any, monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("connection refused\n\tIs the server running?")
+
+    monkeypatch.setattr(job_orders, "insert", away)
+    with pytest.raises(CommandError) as caught:
+        command()
+    assert str(caught.value) == "The database: connection refused"
+
+
+def test_database_that_goes_away_meanwhile_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any, **__: Any) -> int:
+        raise OperationalError("the connection is lost\nLINE 1")
+
+    monkeypatch.setattr(work, "work", away)
+    with pytest.raises(CommandError) as caught:
+        tune()
+    assert str(caught.value) == "The database: the connection is lost"
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_log_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch):
+    terminal = Terminal()
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with run_report._bar() as show:
+        show(Seen(what="trials", done=1, total=2))
+        before = len(terminal.getvalue())
+        logging.getLogger("backtests.work").error("the first words")
+        written = terminal.getvalue()[before:]
+    assert handler.stream is terminal
+    # The bar's line is cleared before, and drawn again after.
+    cleared, _, after = written.partition("the first words")
+    assert cleared.endswith("\r\x1b[2K")
+    assert after.startswith("\n") and "━" in after
 
 
 def test_tune_that_fails_says_why():
@@ -219,4 +338,21 @@ def test_seen_of_a_walk_forward_counts_its_folds_by_how_far_they_are():
     half = {"trials_done": 5, "trials_total": 10}
     Job.objects.create(type="tune", parent=parent, status="running", progress=half)
     assert seen(parent) == Seen(what="folds 1 of 2", done=1.5, total=2)
+
+
+def test_seen_of_a_canceled_walk_forward_is_as_far_as_it_came():
+    parent = Job.objects.create(type="wfo", status="running")
+    for status in ("succeeded", "failed"):
+        Job.objects.create(type="tune", parent=parent, status=status)
+    half = {"trials_done": 5, "trials_total": 10}
+    Job.objects.create(type="tune", parent=parent, status="running", progress=half)
+    for _ in range(6):
+        Job.objects.create(type="tune", parent=parent)
+    jobs.cancel(parent.pk)
+    parent.refresh_from_db()
+    assert parent.status == Status.CANCELED
+    assert seen(parent) == Seen(what="folds 2 of 9", done=2.5, total=9)
+
+
+def test_follow_looks_often_enough():
     assert following.LOOK_SECONDS < 1

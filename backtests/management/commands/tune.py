@@ -18,6 +18,7 @@ from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.run_report import decimal, percent
 from backtests.tune_order import TuneOrder
+from ingestion.management import away
 
 COLUMNS = {
     "score": lambda row: decimal(row["score"]),
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             "--oos-ratio", type=float, default=0.3, help="share out of sample; default: 0.3"
         )
 
+    @away.said()
     def handle(self, **options: Any) -> None:
         try:
             now_ms = run_options.settled_now_ms(
@@ -45,7 +47,7 @@ class Command(BaseCommand):
             payload = run_options.payload(options, now_ms=now_ms)
             order = TuneOrder.parse(payload | {"oos_ratio": options["oos_ratio"]})
         except OrderError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(run_options.told(error)) from error
         job = run_report.carry_out(
             Order(type=JobType.TUNE, payload=order.payload(), workspace_id=order.workspace_id),
             queue=options["queue"],

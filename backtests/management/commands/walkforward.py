@@ -15,6 +15,7 @@ from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.run_report import decimal, percent
 from backtests.wfo_order import WfoOrder
+from ingestion.management import away
 from ingestion.moment import ACCEPTED
 
 COLUMNS = {
@@ -50,6 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--folds-from", metavar="TIME", help=f"default: --from; {ACCEPTED}")
         parser.add_argument("--folds-to", metavar="TIME", help="default: --to")
 
+    @away.said()
     def handle(self, **options: Any) -> None:
         now_ms = run_options.settled_now_ms(
             options["timeframe"], clock_ms=time.time_ns() // 1_000_000
@@ -58,7 +60,7 @@ class Command(BaseCommand):
             payload = run_options.payload(options, now_ms=now_ms)
             order = WfoOrder.parse(payload | {"wfo_config": _config(options, now_ms)})
         except OrderError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(run_options.told(error)) from error
         job = run_report.carry_out(
             Order(
                 type=JobType.WFO,
