@@ -69,8 +69,9 @@ def enough(whole: TimeRange, windows: Windows, *, min_folds: int) -> list[Fold]:
         return found
     needed_days = windows.train_days + windows.test_days + (min_folds - 1) * windows.step_days
     start, end = to_datetime(whole.start_ms), to_datetime(whole.end_ms)
+    count = "1 fold" if len(found) == 1 else f"{len(found)} folds"
     raise TooFewFoldsError(
-        f"[{start:%Y-%m-%dT%H:%MZ}, {end:%Y-%m-%dT%H:%MZ}) holds {len(found)} folds, and "
+        f"[{start:%Y-%m-%dT%H:%MZ}, {end:%Y-%m-%dT%H:%MZ}) holds {count}, and "
         f"min_folds is {min_folds}: {needed_days} days would do, and it has "
         f"{whole.length_ms / DAY_MS:.4g}. Take a longer range, or fewer train_days, test_days or "
         "step_days"

@@ -135,7 +135,7 @@ def trials(
     if not params:
         rules = ", ".join(each.text for each in space.strategy.constraints)
         raise SearchError(
-            f"no combination of param_space keeps the constraints of {strategy_id}: {rules}"
+            f"no combination of these values keeps the constraints of {strategy_id}: {rules}"
         )
     return Trials(
         method=method,
@@ -149,10 +149,10 @@ def trials(
 def param_space_of(chosen: Strategy, param_space: object) -> Space:
     """Read a space, checking every name, value and range against the strategy."""
     if not isinstance(param_space, Mapping):
-        raise SearchError(f"param_space must be an object, got {type(param_space).__name__}")
+        raise SearchError(f"must be an object, got {type(param_space).__name__}")
     if not param_space:
         names = ", ".join(each.name for each in chosen.parameters)
-        raise SearchError(f"param_space is empty: name at least one of {names}")
+        raise SearchError(f"is empty: name at least one of {names}")
     axes = [_axis(chosen, name, values) for name, values in param_space.items()]
     order = [each.name for each in chosen.parameters]
     return Space(strategy=chosen, axes=tuple(sorted(axes, key=lambda axis: order.index(axis.name))))

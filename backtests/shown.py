@@ -9,7 +9,7 @@ from django.db import models
 from django.urls import reverse
 
 from backtests.asked import RUN_TYPES, TUNE, WFO
-from backtests.models import ENDED, Artifact, Job, JobEvent, LeaderboardEntry, Status
+from backtests.models import ENDED, LIVE, Artifact, Job, JobEvent, LeaderboardEntry, Status
 from backtests.strategies.strategy import Strategy
 
 MAX_CHILDREN = 1_000
@@ -154,7 +154,9 @@ def percent(row: Job) -> int | None:
     whole, part = row.progress.get(total), row.progress.get(done)
     if not isinstance(whole, int) or not isinstance(part, int) or whole <= 0:
         return None
-    return int(min(99, part * 100 // whole))
+    # Its files are still to be written; of one that has failed since, nothing is.
+    most = 99 if row.status in LIVE else 100
+    return int(min(most, part * 100 // whole))
 
 
 def _percent_of_children(row: Job) -> int | None:

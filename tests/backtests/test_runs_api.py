@@ -168,6 +168,17 @@ def test_percent_of_a_walk_forward_is_that_of_its_folds(staff: Client):
     assert decode(staff.get(f"{BASE}/runs/{wfo.pk}").content)["percent"] == 50
 
 
+@pytest.mark.parametrize(
+    ("status", "done", "percent"),
+    [("running", 90, 99), ("pending", 90, 99), ("failed", 90, 100), ("canceled", 45, 50)],
+)
+def test_percent_of_a_tune_is_all_of_it_only_where_it_has_ended(
+    staff: Client, status: str, done: int, percent: int
+):
+    job = put(status=status, progress={"trials_done": done, "trials_total": 90})
+    assert decode(staff.get(f"{BASE}/runs/{job.pk}").content)["percent"] == percent
+
+
 # --- a run from end to end ---
 
 

@@ -129,8 +129,8 @@ def test_search_for_combinations_that_hardly_are_can_be_ended_all_along(least: i
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({}, "param_space is empty: name at least one of fast, slow"),
-        ([], "param_space must be an object, got list"),
+        ({}, "is empty: name at least one of fast, slow"),
+        ([], "must be an object, got list"),
         ({"fast": []}, "fast must have 1 to 10000 values, got 0"),
         ({"fast": list(range(10_001))}, "fast must have 1 to 10000 values, got 10001"),
         ({"fast": 5}, "fast must be a list of values or an object with min, max and step"),
@@ -144,7 +144,7 @@ def test_search_for_combinations_that_hardly_are_can_be_ended_all_along(least: i
         ({"fast": {"min": 1, "max": 5, "step": -1}}, "the step of fast must be above 0"),
         ({"fast": {"min": 1, "max": 5, "step": 0.5}}, "the step of fast must be a whole number"),
         ({"fast": {"min": 1, "max": 5, "step": 10**400}}, "the step of fast must be above 0"),
-        ({"fast": [100], "slow": [50]}, "no combination of param_space keeps the constraints"),
+        ({"fast": [100], "slow": [50]}, "no combination of these values keeps the constraints"),
     ],
 )
 def test_space_wrong_is_refused_with_what_would_do(space: Any, said: str):

@@ -177,7 +177,7 @@ def test_wfo_steps_by_its_test_window_unless_told():
         ({"train_days": 0}, "wfo_config.train_days", "from 1 to"),
         ({"train_days": 8}, "wfo_config.train_days", "192 candles of 1h, and 200 are needed: 9 d"),
         ({"test_days": None}, "wfo_config.test_days", "is missing"),
-        ({"train_days": 20}, "wfo_config", "holds 1 folds, and min_folds is 3: 35 days would do"),
+        ({"train_days": 20}, "wfo_config", "holds 1 fold, and min_folds is 3: 35 days would do"),
         ({"min_folds": 1}, "wfo_config.min_folds", "from 2 to"),
         ({"allow_partial": "yes"}, "wfo_config.allow_partial", "true or false"),
         ({"start_ts": "2020-01-01"}, "wfo_config", "must lie in those of data_config"),
