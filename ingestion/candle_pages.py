@@ -42,13 +42,15 @@ class CandlePage:
     """What came of asking for the candles that open in ``whole``.
 
     ``candles``: closed, inside, each time once, oldest first. With an ``error`` they are those that
-    could be read all the same, mostly none. ``unavailable``: the exchange keeps none so old.
+    could be read all the same, mostly none; ``retryable`` False: a later try has the same one.
+    ``unavailable``: the exchange keeps none so old.
     """
 
     whole: TimeRange
     candles: tuple[Candle, ...] = ()
     error: str | None = None
     unavailable: bool = False
+    retryable: bool = True
 
 
 class Stopped(Exception):
@@ -134,7 +136,8 @@ class _Asker:
                     if newest_first
                     else replace(whole, start_ms=part.start_ms)
                 )
-                yield CandlePage(whole=rest, error=self._named(str(refusal)))
+                error = self._named(str(refusal))
+                yield CandlePage(whole=rest, error=error, retryable=False)
                 return
             # An exchange that has failed for good is not given as long a time for each page.
             allowed = 1 if any(page.error for page in pages) else attempts

@@ -124,7 +124,8 @@ class _Asker:
                     start_ms = page.whole.end_ms
                     yield page
         except _CallError as error:
-            yield CandlePage(whole=replace(whole, start_ms=start_ms), error=str(error))
+            left = replace(whole, start_ms=start_ms)
+            yield CandlePage(whole=left, error=str(error), retryable=error.retryable)
 
     def _check_market(self) -> None:
         """Raises `_CallError` for a symbol or timeframe that the exchange does not have."""

@@ -34,7 +34,7 @@ class PageError(CandleError):
     """A page that the exchange did not give: ``whole``. What came before it is stored."""
 
     def __init__(self, page: CandlePage, series: Series) -> None:
-        super().__init__(f"{named(series, page.whole)}: {page.error}", retryable=True)
+        super().__init__(f"{named(series, page.whole)}: {page.error}", retryable=page.retryable)
         self.whole = page.whole
 
 

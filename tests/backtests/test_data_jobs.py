@@ -14,6 +14,7 @@ from ingestion import candle_pages, core_symbols
 from ingestion.candle_pages import CandlePage
 from market.models import Coverage
 from market.ranges import TimeRange
+from tests.backtests.stored import tune_payload
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -106,6 +107,17 @@ def test_fetch_failed_page_is_tried_again(pages: dict[str, Any]):
     pages["error"] = "the exchange is down"
     job = fetch()
     assert (job.status, job.error.endswith("the exchange is down")) == (Status.PENDING, True)
+
+
+@pytest.mark.parametrize("type_", ["data_fetch", "tune"])
+def test_refused_symbol_fails_at_once(type_: str, pages: dict[str, Any]):
+    pages |= {"error": "FOOBAR on okx: UNKNOWN_SYMBOL: no such pair", "retryable": False}
+    payload = RANGE if type_ == "data_fetch" else tune_payload(data_config=RANGE)
+    job, _ = job_orders.enqueue(Order(type=type_, payload=payload))
+    work.work(HANDLERS, seconds=60)
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == (Status.FAILED, 1)
+    assert job.error.endswith("FOOBAR on okx: UNKNOWN_SYMBOL: no such pair")
 
 
 def test_fetch_of_what_is_kept_no_longer_says_so(pages: dict[str, Any]):

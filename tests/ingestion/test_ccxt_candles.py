@@ -181,7 +181,7 @@ def test_what_the_exchange_does_not_have_is_one_error(
 ) -> None:
     monkeypatch.setattr(ccxt_candles, "RESOLUTIONS", {"1m": MINUTE_MS, "2m": 2 * MINUTE_MS})
     [page] = fetch(series, last(10))
-    assert page.whole == last(10)
+    assert (page.whole, page.retryable) == (last(10), False)
     assert message in str(page.error)
 
 
@@ -189,7 +189,7 @@ def test_exchange_that_is_down_is_asked_again_and_then_an_error(simulated: str) 
     fetch(BINANCE, last(5))  # its markets are known
     suffer(simulated, "binance", "error")
     [page] = fetch(BINANCE, last(5))
-    assert (page.whole, page.candles) == (last(5), ())
+    assert (page.whole, page.candles, page.retryable) == (last(5), (), True)
     assert "ExchangeNotAvailable" in str(page.error)
 
 

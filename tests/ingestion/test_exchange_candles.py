@@ -179,6 +179,12 @@ def test_failed_page_is_an_error_with_its_range_and_covers_nothing(simulated: st
     assert (rows(), covered()) == ([], [])
 
 
+def test_refused_symbol_is_not_worth_another_try(simulated: str) -> None:
+    with pytest.raises(PageError, match="UNKNOWN_SYMBOL") as caught:
+        ensure(symbol="ZZZ/QQQ", start_ms=END_MS - 5 * MINUTE_MS)
+    assert not caught.value.retryable
+
+
 def test_failed_page_keeps_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = (
         TimeRange(start_ms=END_MS + n * MINUTE_MS, end_ms=END_MS + (n + 1) * MINUTE_MS)
