@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 
 from market import aggregates, rollups, series, storage, timescale
 from market.candles import to_datetime
@@ -358,3 +358,12 @@ def test_convert_without_the_extension_says_so():
         pytest.skip("this server has TimescaleDB")
     with pytest.raises(CommandError, match=lacks):
         call_command("timescale", convert=True)
+
+
+def test_the_command_says_in_a_line_that_the_database_is_away():
+    def away(*_):
+        raise OperationalError("server closed the connection\nunexpectedly")
+
+    with connection.execute_wrapper(away), pytest.raises(CommandError) as caught:
+        call_command("timescale")
+    assert str(caught.value) == "The database: server closed the connection"

@@ -18,7 +18,7 @@ from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.run_report import decimal, percent
 from backtests.tune_order import TuneOrder
-from ingestion.management import away
+from market.management import away
 
 COLUMNS = {
     "score": lambda row: decimal(row["score"]),

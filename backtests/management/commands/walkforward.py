@@ -15,8 +15,8 @@ from backtests.job_orders import Order
 from backtests.models import Job, JobType
 from backtests.run_report import decimal, percent
 from backtests.wfo_order import WfoOrder
-from ingestion.management import away
 from ingestion.moment import ACCEPTED
+from market.management import away
 
 COLUMNS = {
     "score": lambda row: decimal(row["score"]),

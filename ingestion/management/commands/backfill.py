@@ -31,11 +31,11 @@ from rich.text import Text
 
 from ingestion import backfill, backfill_run
 from ingestion.backfill import BackfillError
-from ingestion.management import away
 from ingestion.models import Backfill
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from ingestion.registry import ADAPTERS
 from market import catalog
+from market.management import away
 from market.symbols import UnknownSymbolError, resolve
 from oracle.catalog import Catalog
 

@@ -19,8 +19,8 @@ from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
 
 from ingestion.collector import Symbols, stand_by
-from ingestion.management import away
 from ingestion.registry import ADAPTERS
+from market.management import away
 from oracle import trade_log
 from oracle.catalog import Catalog, CatalogReader
 

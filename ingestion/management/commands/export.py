@@ -20,11 +20,11 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingestion.management import away
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from market import export, timeframes
 from market.coverage import INDEX
 from market.export import ExportError, Rows, Table
+from market.management import away
 from market.models import Symbol
 from market.symbols import UnknownSymbolError, is_canonical, resolve
 

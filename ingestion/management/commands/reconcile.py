@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion import reconcile
-from ingestion.management import away
 from ingestion.moment import ACCEPTED, allow_ago, read_moment
 from ingestion.reconcile import Comparison, Difference
 from ingestion.window import NotListedError, make_plan
 from market import catalog
 from market.candles import to_datetime
+from market.management import away
 from market.ranges import TimeRange
 from market.symbols import resolve
 from oracle.aggregation import publishable

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from market import storage, timescale
+from market.management import away
 from market.storage_report import report
 
 MEGABYTE = 1_000_000
@@ -27,6 +28,7 @@ class Command(BaseCommand):
             "made anew of the 1m candles that are kept. Stop the oracle before",
         )
 
+    @away.said()
     def handle(self, *args: Any, **options: Any) -> None:
         if options["convert"]:
             self._convert()
@@ -41,8 +43,11 @@ class Command(BaseCommand):
         lacks = "TIMESCALEDB=off" if settings.TIMESCALEDB == "off" else timescale.offer().lacks
         if lacks:
             raise CommandError(f"Nothing was converted: {lacks}")
-        storage.convert()
-        timescale.apply(storage.time_tables())
+        try:
+            storage.convert()
+            timescale.apply(storage.time_tables())
+        except timescale.TimescaleError as error:
+            raise CommandError(str(error)) from error
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
