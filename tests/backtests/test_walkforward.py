@@ -210,7 +210,9 @@ def test_run_counts_its_folds_as_they_are_searched_and_again_as_they_are_tested(
     names = ("phase", "folds_done", "folds_total")
 
     def searched(running: Running) -> Done | Wait:
-        parent = Job.objects.get(pk=running.claim.parent_id)
+        parent_id = running.claim.parent_id
+        assert parent_id is not None
+        parent = Job.objects.get(pk=parent_id)
         shown.append(tuple(parent.progress[name] for name in names))
         return HANDLERS["tune"](running)
 

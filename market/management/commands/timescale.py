@@ -43,11 +43,8 @@ class Command(BaseCommand):
         lacks = "TIMESCALEDB=off" if settings.TIMESCALEDB == "off" else timescale.offer().lacks
         if lacks:
             raise CommandError(f"Nothing was converted: {lacks}")
-        try:
-            storage.convert()
-            timescale.apply(storage.time_tables())
-        except timescale.TimescaleError as error:
-            raise CommandError(str(error)) from error
+        storage.convert()
+        timescale.apply(storage.time_tables())
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
