@@ -364,15 +364,19 @@ def test_claim_second_of_a_symbol_waits_for_the_first(url: str) -> None:
     assert run(second.pk, now_ms=NOW_MS) == "succeeded"
 
 
-def test_claim_waits_for_older_ones_of_its_rates(url: str) -> None:
+def converted_only() -> None:
+    """A symbol that no exchange lists in its own currency, and the rate that makes it so."""
     listed("upbit", symbol="USDT/KRW", is_rate=True)
-    row = SymbolFactory(name=SYMBOL)
     ListingFactory(
         exchange=ExchangeFactory(name="upbit"),
-        symbol=row,
+        symbol=SymbolFactory(name=SYMBOL),
         exchange_symbol="KRW-LINK",
         quote="KRW",
     )
+
+
+def test_claim_waits_for_older_ones_of_its_rates(url: str) -> None:
+    converted_only()
     rate, other = ordered(60, symbol="USDT/KRW"), ordered(60)
     assert run(other.pk, now_ms=NOW_MS) is None
     assert run(rate.pk, now_ms=NOW_MS) == "succeeded"
@@ -393,13 +397,7 @@ def test_claim_waits_for_older_ones_of_its_rates(url: str) -> None:
 
 
 def test_claim_waits_for_its_rates_only_where_it_needs_them(url: str) -> None:
-    listed("upbit", symbol="USDT/KRW", is_rate=True)
-    ListingFactory(
-        exchange=ExchangeFactory(name="upbit"),
-        symbol=SymbolFactory(name=SYMBOL),
-        exchange_symbol="KRW-LINK",
-        quote="KRW",
-    )
+    converted_only()
     rate, year, day = ordered(350, symbol="USDT/KRW"), ordered(350), ordered(60)
     assert run(day.pk, now_ms=NOW_MS) is None
     for _ in range(2):
@@ -407,17 +405,6 @@ def test_claim_waits_for_its_rates_only_where_it_needs_them(url: str) -> None:
     assert run(day.pk, now_ms=NOW_MS) == "succeeded"
     assert run(year.pk, now_ms=NOW_MS) is None
     assert f"waits for backfill {rate.pk}" in backfill.why_waiting(year, now_ms=NOW_MS)
-
-
-def converted_only() -> None:
-    """A symbol that no exchange lists in its own currency, and the rate that makes it so."""
-    listed("upbit", symbol="USDT/KRW", is_rate=True)
-    ListingFactory(
-        exchange=ExchangeFactory(name="upbit"),
-        symbol=SymbolFactory(name=SYMBOL),
-        exchange_symbol="KRW-LINK",
-        quote="KRW",
-    )
 
 
 def test_order_has_the_missing_rates_ordered_before_it(url: str) -> None:
