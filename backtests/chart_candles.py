@@ -7,10 +7,10 @@ from math import ceil
 
 from django.db import connection
 
-from market import rollups
+from market import rollup_stores
 from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX, Series
-from market.models import Candle1m, ExchangeCandle
+from market.models import ExchangeCandle
 from market.ranges import TimeRange
 from oracle.values import RESOLUTIONS
 
@@ -22,7 +22,6 @@ _STEPS_MS = tuple(
     for minutes in (1, 2, 3, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1_440, 2_880, 10_080)
 )
 
-_INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
 _BARS = """
 SELECT bucket, (array_agg(open ORDER BY time))[1], max(high), min(low),
        (array_agg(close ORDER BY time DESC))[1], COALESCE(sum(volume), 0)
@@ -49,7 +48,7 @@ def read(series: Series, wanted: TimeRange) -> Bars:
     start_ms = max(wanted.start_ms, wanted.end_ms - MAX_ROWS * length_ms)
     whole = TimeRange(start_ms=start_ms // length_ms * length_ms, end_ms=wanted.end_ms)
     step_ms = _step_ms(whole, length_ms)
-    table, where, params = _rows(series)
+    table, where, params = _rows(series, whole)
     start = to_datetime(whole.start_ms)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -69,9 +68,10 @@ def _step_ms(whole: TimeRange, length_ms: int) -> int:
     return ceil(least / _DAY_MS) * _DAY_MS
 
 
-def _rows(series: Series) -> tuple[str, str, list[str]]:
+def _rows(series: Series, whole: TimeRange) -> tuple[str, str, list[str]]:
     if series.exchange == INDEX:
-        return _INDEX_TABLES[series.timeframe], "symbol = %s", [series.symbol]
+        relation = rollup_stores.relation_of(series.timeframe, whole)
+        return relation, "symbol = %s", [series.symbol]
     where = "exchange = %s AND timeframe = %s AND symbol = %s"
     params = [series.exchange, series.timeframe, series.symbol]
     return ExchangeCandle._meta.db_table, where, params

@@ -12,10 +12,10 @@ from backtests.jobs import Claim
 from backtests.work import JobError, Running, StoppedError
 from ingestion import exchange_candles
 from ingestion.exchange_candles import CandleError, Progress
-from market import revisions, rollups
+from market import revisions, rollup_stores
 from market.candles import to_datetime
 from market.coverage import INDEX, Series
-from market.models import Candle1m, ExchangeCandle
+from market.models import ExchangeCandle
 from market.ranges import TimeRange
 from market.revisions import Drift, Fingerprint, StaleRollupError
 from oracle.values import RESOLUTIONS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from backtests.engine.candles import Candles
 
-_INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
 # PostgreSQL's binary COPY: a header, then rows of a field count and six fields of eight bytes, each
 # after its length, then a trailer. https://www.postgresql.org/docs/15/sql-copy.html
 _HEADER_BYTES, _TRAILER = 19, b"\xff\xff"
@@ -252,7 +251,7 @@ def _query(series: Series, whole: TimeRange) -> tuple[str, list[object]]:
     )
     where = "symbol = %s AND time >= %s AND time < %s ORDER BY time"
     if series.exchange == INDEX:
-        table = _INDEX_TABLES[series.timeframe]
+        table = rollup_stores.relation_of(series.timeframe, whole)
         return f"SELECT {columns} FROM {table} WHERE {where}", [series.symbol, *bounds]
     table = ExchangeCandle._meta.db_table
     params = [series.exchange, series.timeframe, series.symbol, *bounds]

@@ -21,13 +21,12 @@ from django.db import connection
 from market import rollup_stores, rollups
 from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX, Series
-from market.models import Candle1m, DataRevision, ExchangeCandle
+from market.models import DataRevision, ExchangeCandle
 from market.ranges import TimeRange
 
 DECIMALS = 10
 SHOWN = 16  # characters of a checksum that people are shown
 
-_INDEX_TABLES = {"1m": Candle1m._meta.db_table, **rollups.TABLES}
 _TIME = """to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 _NUMBERS = ("open", "high", "low", "close", "volume")
 
@@ -144,20 +143,13 @@ def _query(series: Series, whole: TimeRange) -> tuple[str, list[object]]:
     line = f"concat_ws(',', {_TIME}, {texts})"
     where, params = "symbol = %s AND time >= %s AND time < %s", [series.symbol]
     if series.exchange == INDEX:
-        table = _index_relation(series.timeframe, whole)
+        table = rollup_stores.relation_of(series.timeframe, whole)
     else:
         table = ExchangeCandle._meta.db_table
         where = f"exchange = %s AND timeframe = %s AND {where}"
         params = [series.exchange, series.timeframe, *params]
     bounds = [to_datetime(whole.start_ms), to_datetime(whole.end_ms)]
     return f"SELECT {line} FROM {table} WHERE {where} ORDER BY time", [*params, *bounds]
-
-
-def _index_relation(timeframe: str, whole: TimeRange) -> str:
-    """Where the candles of a range are all to be read: stored, or a real-time view if need be."""
-    table = _INDEX_TABLES[timeframe]
-    store = rollup_stores.read()[table]
-    return store.relation if whole.end_ms <= store.until_ms else table
 
 
 def _text(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from market import aggregates
+from market.ranges import TimeRange
 from market.rollup_levels import LEVELS
 
 FOR_EVER_MS = 253_402_300_799_000  # the end of the year 9999
@@ -41,3 +42,10 @@ def read() -> Mapping[str, Store]:
             for table, relation, until_ms in aggregates.stored()
         },
     }
+
+
+def relation_of(resolution: str, whole: TimeRange) -> str:
+    """Where the candles of a range are all to be read: stored, or a real-time view if need be."""
+    table = f"ohlcv_{resolution}"
+    store = read()[table]
+    return store.relation if whole.end_ms <= store.until_ms else table

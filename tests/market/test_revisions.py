@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,10 +14,11 @@ from django.db import OperationalError, connection, transaction
 from market import revisions, rollup_stores, rollups
 from market.candles import epoch_ms, to_datetime
 from market.coverage import INDEX, Series
-from market.models import Candle1m, DataRevision, ExchangeCandle
+from market.models import DataRevision, ExchangeCandle
 from market.ranges import TimeRange
 from market.revisions import Drift, Fingerprint, StaleRollupError
 from market.rollup_stores import Store
+from oracle.values import RESOLUTIONS
 from tests.factories import FIRST_CANDLE, Candle1mFactory
 
 pytestmark = pytest.mark.django_db
@@ -191,5 +193,7 @@ def test_drift_of_the_same_data_is_none_and_of_other_data_says_what() -> None:
     )
 
 
-def test_index_candles_of_every_timeframe_have_a_table() -> None:
-    assert {"1m": Candle1m._meta.db_table, **rollups.TABLES} == revisions._INDEX_TABLES
+@pytest.mark.parametrize("timeframe", RESOLUTIONS)
+def test_index_candles_of_every_timeframe_can_be_pinned(timeframe: str) -> None:
+    series = replace(SERIES, exchange=INDEX, timeframe=timeframe)
+    assert revisions.compute(series, WHOLE, now_ms=NOW_MS).row_count == 0
